@@ -1,0 +1,11 @@
+"""The errors whose messages are meant for people."""
+
+from __future__ import annotations
+
+
+class DarkDeblurError(Exception):
+    """Base of all errors that the user can do something about.
+
+    The message is one sentence: what was wrong, with which value of which thing, and what
+    to do. The command line and the plugin show it as it is, without a traceback.
+    """

@@ -1,0 +1,264 @@
+"""Metrics that compare a restored image with the sharp image it should be.
+
+Conventions, the same for every function here:
+
+- Images are float arrays (H, W, 3) in sRGB or (H, W), with values in 0..1. Black is 0 and
+  white is 1 whatever the image holds: the data range is never taken from the pixels, which
+  would give a dark image a range of its own. Values outside 0..1 are an error, so clip
+  first; to compare files, divide their 8-bit values by 255.
+- Nothing is cropped and colours are not converted (PSNR and SSIM are those of RGB, not of a
+  luma channel); the value for a set of images is the mean of the images' values.
+- Numbers are computed in double precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from skimage.color import deltaE_ciede2000, gray2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+DATA_RANGE = 1.0
+SSIM_SIGMA = 1.5
+SSIM_WINDOW = 11  # pixels: what sigma 1.5 truncated at 3.5 sigma comes to
+MS_SSIM_SCALES = 5
+
+# Rounding in float32 may leave values this far outside 0..1.
+_TOLERANCE = 1e-6
+
+
+class ColourDifference(NamedTuple):
+    """Colour difference in CIEDE2000 units; 1 is about the least that can be seen.
+
+    Parameters
+    ----------
+    mean : float
+        Mean over the pixels.
+    p95 : float
+        95th percentile over the pixels: how far off the worst twentieth is.
+    """
+
+    mean: float
+    p95: float
+
+
+class Comparison(NamedTuple):
+    """The numbers of one line of a results table; see `compare`."""
+
+    psnr: float
+    ssim: float
+    ciede2000_mean: float
+    ciede2000_p95: float
+
+
+def psnr(restored: ArrayLike, reference: ArrayLike) -> float:
+    """Return the peak signal-to-noise ratio.
+
+    Parameters
+    ----------
+    restored, reference : array-like
+        (H, W, 3) or (H, W), in 0..1.
+
+    Returns
+    -------
+    float
+        In dB, from the mean squared error over all pixels and channels; ``inf`` if the
+        images are the same.
+
+    Raises
+    ------
+    ValueError
+        The images are not comparable; see the module's conventions.
+    """
+    first, second = _pair(restored, reference)
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(second, first, data_range=DATA_RANGE))
+
+
+def ssim(restored: ArrayLike, reference: ArrayLike) -> float:
+    """Return the mean structural similarity (Wang et al. 2004).
+
+    Gaussian window of 11 × 11 pixels and standard deviation 1.5, covariances without
+    Bessel's correction, as in the original; the mean over the channels of each channel's
+    SSIM.
+
+    Parameters
+    ----------
+    restored, reference : array-like
+        (H, W, 3) or (H, W), in 0..1, both sides at least 11 pixels.
+
+    Returns
+    -------
+    float
+        At most 1, which is for the same image.
+
+    Raises
+    ------
+    ValueError
+        The images are too small or not comparable; see the module's conventions.
+    """
+    first, second = _pair(restored, reference)
+    _require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
+    return float(
+        structural_similarity(
+            second,
+            first,
+            data_range=DATA_RANGE,
+            channel_axis=2 if first.ndim == 3 else None,
+            gaussian_weights=True,
+            sigma=SSIM_SIGMA,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def ms_ssim(restored: ArrayLike, reference: ArrayLike) -> float:
+    """Return the multi-scale structural similarity (Wang et al. 2003).
+
+    Five scales with the published weights, window of 11 pixels. An image too small for that
+    is an error: a smaller window would give a number that looks comparable and is not. (The
+    training loss has a window of 7, because its patches are that small.)
+
+    Parameters
+    ----------
+    restored, reference : array-like
+        (H, W, 3) or (H, W), in 0..1, both sides at least 161 pixels.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 is for the same image.
+
+    Raises
+    ------
+    ValueError
+        The images are too small or not comparable; see the module's conventions.
+    """
+    # Only here: torch takes seconds to import.
+    import torch
+    from pytorch_msssim import ms_ssim as torch_ms_ssim
+
+    first, second = _pair(restored, reference)
+    least = (SSIM_WINDOW - 1) * 2 ** (MS_SSIM_SCALES - 1) + 1
+    _require_side(first, least, "MS-SSIM with 5 scales and an 11 pixel window")
+
+    def batch(image: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(np.atleast_3d(image).transpose(2, 0, 1)[None].copy())
+
+    with torch.inference_mode():
+        value = torch_ms_ssim(
+            batch(first), batch(second), data_range=DATA_RANGE, win_size=SSIM_WINDOW
+        )
+    return float(value)
+
+
+def ciede2000(restored: ArrayLike, reference: ArrayLike) -> ColourDifference:
+    """Return the colour difference of two sRGB images, pixel by pixel.
+
+    sRGB is taken to CIELAB by way of linear light, with the white of D65 and the 2 degree
+    observer. A grey image counts as RGB with three equal channels.
+
+    Parameters
+    ----------
+    restored, reference : array-like
+        (H, W, 3) or (H, W), in 0..1.
+
+    Returns
+    -------
+    ColourDifference
+        Mean and 95th percentile over the pixels; 0 for the same image.
+
+    Raises
+    ------
+    ValueError
+        The images are not comparable; see the module's conventions.
+    """
+    first, second = (
+        rgb2lab(gray2rgb(image) if image.ndim == 2 else image)
+        for image in _pair(restored, reference)
+    )
+    difference = ciede2000_of_lab(first, second)
+    return ColourDifference(float(difference.mean()), float(np.percentile(difference, 95)))
+
+
+def ciede2000_of_lab(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Return the CIEDE2000 difference of colours given in CIELAB (Sharma et al. 2005).
+
+    Parameters
+    ----------
+    first, second : array-like
+        (..., 3): L* in 0..100, a*, b*.
+
+    Returns
+    -------
+    ndarray
+        (...), with the parametric factors ``k_L = k_C = k_H = 1``.
+    """
+    difference: NDArray[np.float64] = np.asarray(
+        deltaE_ciede2000(np.asarray(first, np.float64), np.asarray(second, np.float64)),
+        np.float64,
+    )
+    return difference
+
+
+def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:
+    """Return PSNR, SSIM and CIEDE2000 of a restored image: one line of a results table.
+
+    Parameters
+    ----------
+    restored, reference : array-like
+        (H, W, 3) or (H, W), in 0..1, both sides at least 11 pixels.
+
+    Returns
+    -------
+    Comparison
+        See `psnr`, `ssim` and `ciede2000`.
+
+    Raises
+    ------
+    ValueError
+        The images are too small or not comparable; see the module's conventions.
+    """
+    colour = ciede2000(restored, reference)
+    return Comparison(psnr(restored, reference), ssim(restored, reference), colour.mean, colour.p95)
+
+
+def _pair(restored: ArrayLike, reference: ArrayLike) -> list[NDArray[np.float64]]:
+    pair = [_checked(restored, "restored"), _checked(reference, "reference")]
+    if pair[0].shape != pair[1].shape:
+        raise ValueError(
+            f"The restored image has shape {pair[0].shape} and the reference "
+            f"{pair[1].shape}; only images of the same shape can be compared."
+        )
+    return pair
+
+
+def _checked(image: ArrayLike, name: str) -> NDArray[np.float64]:
+    array: NDArray[Any] = np.asarray(image)
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"The {name} image holds {array.dtype}; metrics take floats in 0..1 (8-bit "
+            "values divided by 255)."
+        )
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise ValueError(
+            f"The {name} image has shape {array.shape}; metrics take (H, W, 3) or (H, W)."
+        )
+    # Written so that NaN is out of range, too.
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+        raise ValueError(
+            f"The {name} image has values in {low:g}..{high:g}; metrics take 0..1, so "
+            "scale or clip it first."
+        )
+    return array.astype(np.float64)
+
+
+def _require_side(image: NDArray[np.float64], least: int, what: str) -> None:
+    if min(image.shape[:2]) < least:
+        raise ValueError(
+            f"The images are {image.shape[1]} × {image.shape[0]} pixels; {what} needs at "
+            f"least {least} on both sides."
+        )

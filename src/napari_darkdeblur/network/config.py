@@ -1,0 +1,111 @@
+"""What the generator looks like: the numbers from which a network is rebuilt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Bounds exist because a configuration may come from a file that somebody else wrote:
+# an absurd width must be refused before it is allocated.
+Channels = Annotated[int, Field(ge=4, le=512)]
+
+
+class GeneratorConfig(BaseModel):
+    """Configuration of the DarkDeblurNet generator (paper, section 2.1).
+
+    Parameters
+    ----------
+    width : int
+        Channels of the finest feature level; level ``i`` (from 0) has
+        ``(i + 1) * width`` of them. The paper's levels are 64, 128, 192 and 256.
+    growth : int
+        Channels that each convolution of a dense-attention block adds.
+    dense_layers : int
+        Convolutions in a dense-attention block (paper: 5).
+    levels : int
+        Feature levels of the pyramid (paper: 4), each half as fine as the one above.
+    stem : {"plain", "unshuffle"}
+        ``"plain"`` works at full resolution, as the paper does. ``"unshuffle"`` folds
+        2 × 2 pixels into channels first and unfolds them at the end: a quarter of the
+        work and twice the reach at the same width.
+    channel_attention : bool
+        Squeeze-excitation residual of the dense-attention block (eqs. 2-5). Off, the
+        block's plain input is the residual (Table 4, "Base" and "CG").
+    contextual_gate : bool
+        Gate on the skip connections (eqs. 6-8). Off, skips pass unchanged (Table 4,
+        "Base" and "CA").
+    attention_reduction : int
+        Factor by which the squeeze-excitation bottleneck is narrower than its level.
+    negative_slope : float
+        Slope of LeakyReLU below zero. The paper gives none; 0.2 is usual in restoration.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value out of range, of the wrong type, or an unknown key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    width: Channels = 64
+    growth: Channels = 32
+    dense_layers: Annotated[int, Field(ge=2, le=16)] = 5
+    levels: Annotated[int, Field(ge=1, le=6)] = 4
+    stem: Literal["plain", "unshuffle"] = "plain"
+    channel_attention: bool = True
+    contextual_gate: bool = True
+    attention_reduction: Annotated[int, Field(ge=1, le=512)] = 16
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+    @classmethod
+    def paper(cls) -> GeneratorConfig:
+        """Return the paper's network: 16.0 GMAC for 128 × 128 pixels, 8.7 M parameters."""
+        return cls()
+
+    @classmethod
+    def small(cls) -> GeneratorConfig:
+        """Return the network for CPUs: about 1/16 of the paper's work."""
+        return cls(width=32, growth=16, stem="unshuffle")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every level, finest first."""
+        return tuple(self.width * (level + 1) for level in range(self.levels))
+
+    @property
+    def fold(self) -> int:
+        """Side of the square of pixels that the stem folds into channels."""
+        return 2 if self.stem == "unshuffle" else 1
+
+    @property
+    def stride(self) -> int:
+        """Pixels per side of one cell of the coarsest level.
+
+        The network pads its input to a multiple of this.
+        """
+        return self.fold << (self.levels - 1)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around an output pixel that can influence it, squeeze means aside.
+
+        Counted in pixels of the image: a 3 × 3 convolution at a level with ``s`` pixels a
+        cell reaches ``s`` further, a pixel shuffle to cells of ``s`` pixels lets the
+        neighbour's cell in, which reaches ``s`` further, too.
+        """
+        reach = 0
+        for level in range(self.levels):
+            cell = self.fold * 2**level
+            coarsest = level == self.levels - 1
+            reach += self.dense_layers * cell  # encoder block
+            if not coarsest:
+                reach += cell  # stride-2 convolution
+                reach += cell  # pixel shuffle back to this level
+                if level > 0:
+                    reach += self.dense_layers * cell  # decoder block
+            if level > 0:
+                reach += 2 * cell  # the decoder's two convolutions before going up
+        reach += self.fold  # stem convolution
+        reach += self.fold - 1  # unfolding in the head
+        return reach

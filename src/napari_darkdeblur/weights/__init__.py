@@ -1,0 +1,1 @@
+"""Bundled weights, one ``NAME.safetensors`` each; their model cards are in docs/models/."""

@@ -1,0 +1,214 @@
+"""The command line: a user's mistake is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from darkdeblur_trainer.cli import main, parse_arguments
+from darkdeblur_trainer.config import load_config
+from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, save_weights
+
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def documented_commands() -> list[str]:
+    """Return the command lines in the code blocks of docs/training.md."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", DOCS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+    return [line for line in lines if re.search(r"\bdarkdeblur[-_]train", line)]
+
+
+def test_the_documentation_shows_commands():
+    assert len(documented_commands()) >= 8
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_a_documented_command_can_be_typed(line):
+    words = shlex.split(line, comments=True)
+    if words[0] == "torchrun":
+        words = words[words.index("darkdeblur_trainer") :]
+    arguments = parse_arguments(words[1:])
+    if words[1] == "fit":
+        given = [word for word in words if "=" in word]
+        assert arguments.overrides == given
+        load_config(arguments.config, arguments.overrides)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fit smoke steps=3 patch=112 --data D --out R",
+        "fit smoke --data D --out R steps=3 patch=112",
+        "fit smoke steps=3 --data D --quiet patch=112 --out R",
+        "fit --data D --out R smoke steps=3 patch=112",
+        "fit smoke --data D steps=3 --out R patch=112",
+    ],
+)
+def test_overrides_stand_before_or_after_options(words):
+    arguments = parse_arguments(words.split())
+    assert arguments.config == "smoke"
+    assert arguments.overrides == ["steps=3", "patch=112"]
+    assert (arguments.data, arguments.out) == (Path("D"), Path("R"))
+
+
+def test_synth_writes_pairs_of_the_same_size_reproducibly(photographs, tmp_path):
+    for out in ("one", "two"):
+        assert main(["synth", str(photographs), str(tmp_path / out), "--seed", "3"]) == 0
+    for image in photographs.iterdir():
+        blurred, sharp = (
+            np.asarray(Image.open(tmp_path / "one" / kind / image.name))
+            for kind in ("blurred", "sharp")
+        )
+        assert blurred.shape == sharp.shape == np.asarray(Image.open(image)).shape
+        assert not np.array_equal(blurred, sharp)
+        again = np.asarray(Image.open(tmp_path / "two" / "blurred" / image.name))
+        assert np.array_equal(blurred, again)
+
+
+def test_synth_settings_change_the_preset(photographs, tmp_path):
+    clean = ["--preset", "paper", "--set", "unblurred=1", "--set", "gaussian_noise=0"]
+    assert main(["synth", str(photographs), str(tmp_path), *clean, "--each", "2"]) == 0
+    blurred = sorted((tmp_path / "blurred").iterdir())
+    assert len(blurred) == 2 * len(list(photographs.iterdir()))
+    for path in blurred:
+        sharp = np.asarray(Image.open(tmp_path / "sharp" / path.name)).astype(int)
+        assert np.abs(np.asarray(Image.open(path)) - sharp).max() <= 1
+
+
+def test_synth_does_not_overwrite_unasked(photographs, tmp_path, capsys):
+    arguments = ["synth", str(photographs), str(tmp_path)]
+    assert main(arguments) == 0
+    assert main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_synth_refuses_images_that_would_make_the_same_pair(tmp_path, capsys):
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    assert main(["synth", str(tmp_path), str(tmp_path / "out"), "--overwrite"]) == 2
+    error = capsys.readouterr().err
+    assert "a.jpg and " in error
+    assert "same name but for the ending" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_kernels_draws_a_sheet(tmp_path):
+    file = tmp_path / "kernels.png"
+    assert main(["kernels", str(file), "--count", "5", "--set", "kernel_length=[4,10]"]) == 0
+    sheet = np.asarray(Image.open(file))
+    side = 4 * (2 * 6 + 1 + 1)  # radius 6, a line between cells, enlarged four times
+    assert sheet.shape == (2 * side, 3 * side)
+    assert sheet.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "none", "--data", "x", "--out", "y"], "no configuration 'none'"),
+        (["fit", "smoke", "steps=0", "--data", "x", "--out", "y"], "steps"),
+        (["fit", "paper", "losses.features=0", "--data", "x", "--out", "y"], "no folder x"),
+        (["fit", "smoke", "--data", "x", "--out", "y", "--device", "warp"], "no device 'warp'"),
+        (["fit", "smoke", "--data", "x", "--out", "y", "steps=0"], "steps: "),
+        (["fit", "smoke", "--data", "x", "--out", "y", "steps"], "unrecognized arguments: steps"),
+        (["fit", "smoke", "--data", "x", "--out", "y", "--speed=9"], "arguments: --speed=9"),
+        (["fit", "smoke", "--data", "x"], "required: --out (see darkdeblur-train fit --help)"),
+        (["fit", "smoke", "--data", "x", "--out", "y", "--max-minutes", "z"], "--max-minutes"),
+        (["prepare", "x", "steps=3"], "unrecognized arguments: steps=3"),
+        (["learn"], "invalid choice: 'learn'"),
+        ([], "COMMAND"),
+        (["export", "nowhere", "-o", "a.safetensors"], "not the folder of a run"),
+        (["prepare", "nowhere"], "no folder nowhere"),
+        (["synth", "nowhere", "out"], "no folder nowhere"),
+        (["kernels", "a.png", "--preset", "dusk"], "no preset 'dusk'"),
+        (["kernels", "a.png", "--set", "bit=8"], "nearest valid one is 'bits'"),
+        (["kernels", "a.png", "--set", "kernel_length=[4"], "kernel_length: '[4' is not YAML"),
+        (["kernels", "a.png", "--set", "bits"], "written key=value"),
+        (["kernels", "a.png", "--count", "0"], "--count must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, message, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("darkdeblur-train: error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_vgg_weights_stop_before_anything_is_made(
+    monkeypatch, photographs, tmp_path, capsys
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    out = tmp_path / "run"
+    arguments = ["--data", str(photographs), "--out", str(out), "--cache", str(tmp_path / "c")]
+    assert main(["fit", "smoke", *arguments]) == 2
+    assert "--vgg PATH" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_validation_in_two_folders_asks_for_the_second_before_anything_is_made(
+    photographs, tmp_path, capsys
+):
+    folders = ["data.layout=folders", f"data.blurred={photographs}", "losses.features=0"]
+    options = ["--data", str(photographs), "--validate", str(photographs)]
+    places = ["--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")]
+    assert main(["fit", "smoke", *folders, *options, *places]) == 2
+    assert "validation.blurred=FOLDER" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_validate_tells_models_of_the_same_name_apart(photographs, tmp_path, capsys):
+    paths = [tmp_path / folder / "mine.safetensors" for folder in ("a", "b")]
+    other = tmp_path / "other.safetensors"
+    for seed, path in enumerate([*paths, other]):
+        torch.manual_seed(seed)
+        path.parent.mkdir(exist_ok=True)
+        save_weights(path, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
+    models = [word for path in (*paths, other) for word in ("--model", str(path))]
+    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    assert main(["validate", str(photographs), *models, *options]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
+    labels = [row[1].strip() for row in rows]
+    assert labels == ["blurred", str(paths[0]), str(paths[1]), "other"]
+
+
+def test_validate_is_one_process_whatever_the_environment_says(
+    photographs, tmp_path, monkeypatch, capsys
+):
+    # Left over from torchrun: joining its processes would wait for ever.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    weights = tmp_path / "still.safetensors"
+    save_weights(weights, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
+    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    assert main(["validate", str(photographs), "--model", str(weights), *options]) == 0
+
+
+def test_validate_prints_a_table_of_models(photographs, tmp_path, capsys):
+    weights = tmp_path / "still.safetensors"
+    network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1))
+    torch.nn.init.zeros_(network.head.weight)
+    save_weights(weights, network)
+    options = ["--crop", "112", "--images", "2", "--preset", "night", "--cache", str(tmp_path)]
+    assert main(["validate", str(photographs), "--model", str(weights), *options]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
+    blurred, restored = ([cell.strip() for cell in row] for row in rows)
+    assert blurred[:2] == ["night", "blurred"]
+    assert restored[:2] == ["night", "still"]
+    # A network that changes nothing measures what its input does.
+    assert blurred[2:] == restored[2:]
+    assert 5 < float(blurred[2]) < 60
+
+
+def test_prepare_fills_the_cache(photographs, tmp_path, capsys):
+    assert main(["prepare", str(photographs), "--cache", str(tmp_path)]) == 0
+    assert "3 images" in capsys.readouterr().out
+    assert list(tmp_path.glob("*.u8"))

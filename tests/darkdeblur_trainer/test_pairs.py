@@ -1,0 +1,188 @@
+"""Synthesised pairs: blur, light and noise do what they are said to do."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from scipy.signal import convolve
+
+from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
+from darkdeblur_trainer.synthesis.jpeg import jpeg
+from darkdeblur_trainer.synthesis.pairs import linear_to_srgb, poisson, srgb_to_linear
+
+from .conftest import scene
+
+CLEAN = {"gaussian_noise": 0.0, "kernel_length": (4, 12)}
+
+
+def _sharp(synthesizer: PairSynthesizer, batch: int, side: int = 48) -> torch.Tensor:
+    side += 2 * synthesizer.margin
+    images = [scene(side, side, seed) for seed in range(batch)]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def test_blur_is_the_valid_convolution_with_the_returned_kernel():
+    synthesizer = PairSynthesizer([Degradation(**CLEAN)], seed=1)
+    sharp = _sharp(synthesizer, 3)
+    pairs = synthesizer(sharp, torch.tensor([5, 6, 7]))
+    m = synthesizer.margin
+    for sample in range(3):
+        kernel = pairs.kernels[sample].numpy().astype(float)
+        for channel in range(3):
+            plane = sharp[sample, channel].numpy() / 255
+            expected = convolve(plane, kernel, mode="valid")
+            assert np.abs(pairs.blurred[sample, channel].numpy() - expected).max() < 1e-5
+        assert torch.allclose(pairs.sharp[sample], sharp[sample, :, m:-m, m:-m] / 255)
+
+
+def test_a_pair_depends_on_its_index_not_on_its_batch():
+    synthesizer = PairSynthesizer(_both(), seed=1)
+    sharp = _sharp(synthesizer, 3)
+    together = synthesizer(sharp, torch.tensor([1023, 1024, 7]))
+    again = PairSynthesizer(_both(), seed=1)
+    for place, index in enumerate((1023, 1024, 7)):
+        alone = again(sharp[place : place + 1], torch.tensor([index]))
+        assert torch.allclose(alone.blurred[0], together.blurred[place], atol=1e-6)
+        assert torch.allclose(alone.sharp[0], together.sharp[place], atol=1e-6)
+    other_seed = PairSynthesizer(_both(), seed=2)(sharp, torch.tensor([1023, 1024, 7]))
+    assert not torch.allclose(other_seed.blurred, together.blurred)
+
+
+def _both() -> list[Degradation]:
+    return [
+        Degradation(preset="paper", kernel_length=(4, 12)),
+        Degradation(preset="night", kernel_length=(4, 12)),
+    ]
+
+
+def test_presets_are_drawn_by_their_shares():
+    settings = [
+        Degradation(preset="paper", share=3, exposure=(1, 1), **CLEAN),
+        Degradation(preset="paper", share=1, exposure=(0.5, 0.5), **CLEAN),
+    ]
+    synthesizer = PairSynthesizer(settings, seed=0)
+    white = torch.ones(400, 3, 1 + 2 * synthesizer.margin, 1 + 2 * synthesizer.margin)
+    pairs = synthesizer(white, torch.arange(400))
+    dark = (pairs.sharp.flatten(1)[:, 0] < 0.75).float().mean()
+    assert float(dark) == pytest.approx(0.25, abs=0.08)
+
+
+def test_unblurred_samples_without_noise_are_their_own_target():
+    synthesizer = PairSynthesizer([Degradation(unblurred=1.0, **CLEAN)], seed=0)
+    pairs = synthesizer(_sharp(synthesizer, 2), torch.arange(2))
+    assert torch.allclose(pairs.blurred, pairs.sharp, atol=1e-5)
+
+
+def test_exposure_scales_linear_light_of_both_images():
+    cut = Degradation(preset="night", exposure=(0.25, 0.25), **_noiseless())
+    synthesizer = PairSynthesizer([cut], seed=0)
+    grey = torch.full((1, 3, 1 + 2 * synthesizer.margin, 1 + 2 * synthesizer.margin), 0.5)
+    pairs = synthesizer(grey, torch.arange(1))
+    expected = float(linear_to_srgb(srgb_to_linear(torch.tensor(0.5)) * 0.25))
+    assert pairs.sharp.flatten().tolist() == pytest.approx([expected] * 3, abs=1e-5)
+    # Rounded to 8 bits.
+    assert pairs.blurred.flatten().tolist() == pytest.approx([expected] * 3, abs=0.5 / 255 + 1e-5)
+
+
+def _noiseless() -> dict:
+    return {
+        "shot_gain": None,
+        "read_noise": None,
+        "jpeg_probability": 0.0,
+        "highlight_probability": 0.0,
+        "kernel_length": (8, 8),
+        "unblurred": 0.0,
+    }
+
+
+def test_saturated_lights_leave_streaks():
+    def saturated_pixels(probability: float) -> int:
+        settings = {
+            **_noiseless(),
+            "highlight_probability": probability,
+            "kernel_length": (30, 30),
+        }
+        night = Degradation(
+            preset="night", exposure=(0.1, 0.1), highlight_gain=(10, 10), **settings
+        )
+        synthesizer = PairSynthesizer([night], seed=0)
+        side = 31 + 2 * synthesizer.margin
+        lamp = torch.zeros(1, 3, side, side)
+        lamp[..., side // 2 - 1 : side // 2 + 2, side // 2 - 1 : side // 2 + 2] = 1
+        pairs = synthesizer(lamp, torch.arange(1))
+        return int((pairs.blurred > 0.99).sum())
+
+    assert saturated_pixels(0.0) == 0
+    # The lamp is nine pixels; its streak saturates far more than those.
+    assert saturated_pixels(1.0) > 3 * 9
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.05, 1.0, 3.9, 4.1, 20.0, 500.0])
+def test_poisson_numbers_have_mean_and_variance(mean):
+    uniform = (torch.arange(200_000) + 0.5) / 200_000  # every quantile once
+    numbers = poisson(torch.full_like(uniform, mean), uniform)
+    assert torch.equal(numbers, numbers.round())
+    assert float(numbers.mean()) == pytest.approx(mean, rel=0.01, abs=1e-3)
+    assert float(numbers.var()) == pytest.approx(mean, rel=0.02, abs=1e-3)
+
+
+def test_sensor_noise_has_the_variance_that_gain_and_read_noise_give():
+    settings = _noiseless() | {"shot_gain": (2e-3, 2e-3), "read_noise": (5e-3, 5e-3)}
+    night = Degradation(preset="night", exposure=(1, 1), linear_light=False, bits=0, **settings)
+    synthesizer = PairSynthesizer([night], seed=0)
+    side = 128 + 2 * synthesizer.margin
+    grey = torch.full((1, 3, side, side), 0.5)
+    noise = synthesizer(grey, torch.arange(1)).blurred - 0.5
+    assert float(noise.var()) == pytest.approx(2e-3 * 0.5 + 5e-3**2, rel=0.05)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_jpeg_is_what_pillow_makes_of_it(quality):
+    # Slowly changing colour: decoders may enlarge the halved chroma as they like.
+    detail = scene(64, 80, 4)[:, :, :1].astype(float)
+    tint = np.linspace(0, 60, 80)[None, :, None] * np.array([1.0, 0.0, -1.0])
+    image = np.clip(detail * 0.6 + 50 + tint, 0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
+    theirs = np.asarray(Image.open(stream)).astype(float)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    ours = jpeg(tensor, torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(ours - theirs).mean() < min(1.5, 0.8 * np.abs(theirs - image).mean())
+
+
+def test_jpeg_quality_is_per_image():
+    image = torch.from_numpy(scene(64, 64, 4)).permute(2, 0, 1)[None] / 255
+    both = jpeg(image.repeat(2, 1, 1, 1), torch.tensor([20.0, 95.0]))
+    errors = (both - image).abs().mean(dim=(1, 2, 3))
+    assert errors[0] > 2 * errors[1]
+
+
+def test_a_setting_overrides_its_preset():
+    night = Degradation.model_validate("night")
+    changed = Degradation.model_validate({"preset": "night", "bits": 12})
+    assert changed.bits == 12
+    assert changed.shot_gain == night.shot_gain
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"preset": "dusk"},
+        {"kernel_lenght": [4, 8]},
+        {"kernel_length": [8, 4]},
+        {"kernel_length": [8, 201]},
+        {"exposure": [1, float("inf")]},
+        {"share": float("inf")},
+        {"gaussian_noise": float("nan")},
+        {"exposure": [0, 1]},
+        {"jpeg_quality": [0, 95]},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Degradation.model_validate(wrong)

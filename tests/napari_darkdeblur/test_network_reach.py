@@ -1,0 +1,82 @@
+"""``config.reach`` is how far the network really looks, to the pixel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_darkdeblur import DarkDeblurNet, GeneratorConfig
+from napari_darkdeblur.network.blocks import SpatialMean, conv3x3
+
+from .conftest import make_network
+
+CONFIGS = {
+    "one level": GeneratorConfig(width=4, growth=4, levels=1),
+    "two levels": GeneratorConfig(width=4, growth=4, dense_layers=2, levels=2),
+    "three levels": GeneratorConfig(width=4, growth=4, dense_layers=3, levels=3),
+    "as deep as the paper's": GeneratorConfig(width=4, growth=4),
+    "without gates": GeneratorConfig(
+        width=4, growth=4, dense_layers=2, levels=3, contextual_gate=False
+    ),
+    "unshuffled, one level": GeneratorConfig(width=4, growth=4, levels=1, stem="unshuffle"),
+    "unshuffled, two levels": GeneratorConfig(
+        width=4, growth=4, dense_layers=2, levels=2, stem="unshuffle"
+    ),
+    "unshuffled, three levels": GeneratorConfig(
+        width=4, growth=4, dense_layers=2, levels=3, stem="unshuffle"
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _blind_means(monkeypatch: pytest.MonkeyPatch):
+    """Cut the squeeze means out of the gradient: they see the whole image by design."""
+
+    def forward(self: SpatialMean, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3), keepdim=True).detach()
+
+    monkeypatch.setattr(SpatialMean, "forward", forward)
+
+
+def measure_reach(net: DarkDeblurNet, axis: int) -> int:
+    """Return the greatest distance along an axis from which an output pixel is influenced.
+
+    All positions of the output within one cell of the coarsest level are tried, since they
+    do not reach equally far.
+    """
+    stride = net.config.stride
+    # One cell to the sides, so that no border cuts off what is looked for.
+    margin = (net.config.reach // stride + 3) * stride
+    size = [stride, stride]
+    size[axis] = 2 * margin + stride
+    torch.manual_seed(1)
+    image = torch.rand(1, 3, *size, dtype=torch.float64, requires_grad=True)
+    restored = net.double()(image)
+    farthest = 0
+    for position in range(margin, margin + stride):
+        pixels = restored.select(2 + axis, position)
+        (gradient,) = torch.autograd.grad(pixels.sum(), image, retain_graph=True)
+        seen = gradient.abs().sum(dim=(0, 1, 3 - axis)).nonzero().flatten()
+        farthest = max(farthest, position - int(seen.min()), int(seen.max()) - position)
+    return farthest
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_declared_reach_is_the_measured_one(name: str, axis: int):
+    config = CONFIGS[name]
+    assert measure_reach(make_network(config), axis) == config.reach
+
+
+def test_the_measurement_sees_an_added_convolution():
+    config = CONFIGS["three levels"]
+    net = make_network(config)
+    net.encoder[2] = nn.Sequential(net.encoder[2], conv3x3(12, 12))
+    assert measure_reach(net, axis=1) == config.reach + 4  # one cell of the third level
+
+
+def test_the_paper_s_reach_and_stride():
+    assert GeneratorConfig.paper().reach == 148
+    assert GeneratorConfig.paper().stride == 8
+    assert GeneratorConfig.small().stride == 16

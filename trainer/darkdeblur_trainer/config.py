@@ -1,0 +1,542 @@
+"""The trainer's configuration: typed, complete, and strict about keys.
+
+A configuration is a YAML file; every key has a default, which is the paper's value (section 2.4)
+where the paper gives one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from napari_darkdeblur.errors import DarkDeblurError
+from napari_darkdeblur.network import GeneratorConfig
+
+from .data.layouts import Layout
+from .synthesis.degradation import Degradation
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=1)] | None
+Section = TypeVar("Section", bound=BaseModel)
+
+
+class ConfigError(DarkDeblurError, ValueError):
+    """A configuration is wrong; the message names the key and the way out."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where training images come from.
+
+    Parameters
+    ----------
+    layout : {"sharp", "folders", "gopro", "reds"}
+        ``"sharp"``: a folder of sharp images, from which pairs are synthesised. The others are
+        paired folders, see `find_pairs`.
+    blurred : str, optional
+        Layout ``"folders"``: the folder of blurred images (``--data`` holds the sharp ones).
+    every : int, optional
+        Paired layouts: use every ``every``-th frame of a sequence. By default every second of
+        GoPro and REDS, as the paper does (section 2.3.1), and every image of other folders.
+    split : str, optional
+        A list of the images to train on, one name a line, or ExDark's; see `read_split`.
+    workers : int
+        Loader processes; 0 loads in the training process. Does not change any result.
+    """
+
+    layout: Layout = "sharp"
+    blurred: str | None = None
+    every: CountOrNone = None
+    split: str | None = None
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @property
+    def frame_step(self) -> int:
+        """Distance between used frames of a sequence."""
+        if self.every is not None:
+            return self.every
+        return 2 if self.layout in ("gopro", "reds") else 1
+
+
+class TermConfig(_Section):
+    """One term of the objective.
+
+    Parameters
+    ----------
+    weight : float
+        Its factor; 0 switches it off.
+    from_step : int
+        First step at which it counts.
+    """
+
+    weight: Annotated[float, Field(ge=0)]
+    from_step: Annotated[int, Field(ge=0)] = 0
+
+    def on_at(self, step: int) -> bool:
+        """Whether the term counts at a step."""
+        return self.weight > 0 and step >= self.from_step
+
+
+class LossConfig(_Section):
+    """The four terms (eq. 16)."""
+
+    l1: TermConfig = TermConfig(weight=1.0)
+    ms_ssim: TermConfig = TermConfig(weight=1.0)
+    features: TermConfig = TermConfig(weight=1e-2)
+    adversarial: TermConfig = TermConfig(weight=1e-4)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_number_is_a_weight(cls, value: Any) -> Any:
+        return {"weight": value} if isinstance(value, (int, float)) else value
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> LossConfig:
+        if not any(getattr(self, name).on_at(0) for name in type(self).model_fields):
+            raise ValueError(
+                "at least one term must count from step 0, with a weight above 0 and from_step 0"
+            )
+        return self
+
+
+class OptimizerConfig(_Section):
+    """Adam and its schedule, for generator and discriminator alike.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Peak value.
+    betas : tuple of float
+        Decay of Adam's running averages.
+    schedule : {"constant", "cosine"}
+        What follows the warm-up.
+    warmup_steps : int
+        Steps over which the rate grows linearly from 0.
+    final_learning_rate : float
+        Where the cosine ends.
+    clip_norm : float, optional
+        Largest norm of the generator's gradient.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    betas: tuple[
+        Annotated[float, Field(ge=0, lt=1)],
+        Annotated[float, Field(ge=0, lt=1)],
+    ] = (0.9, 0.99)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    final_learning_rate: Annotated[float, Field(ge=0)] = 1e-6
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+class ValidationConfig(_Section):
+    """Validation on fixed pairs.
+
+    Parameters
+    ----------
+    every : int, optional
+        Steps between validations; none means only at the end.
+    images : int
+        Images used, from the head of the (sorted) list.
+    crop : int
+        Side in pixels of the central crop.
+    degradations : tuple of Degradation
+        Each image is degraded by each of these in turn; not used with paired data.
+    blurred : str, optional
+        Layout ``"folders"``: the folder of blurred validation images (``--validate`` holds the
+        sharp ones).
+    """
+
+    every: CountOrNone = 1000
+    images: Count = 16
+    crop: Annotated[int, Field(ge=97)] = 256
+    degradations: tuple[Degradation, ...] = (
+        Degradation(preset="paper"),
+        Degradation.model_validate({"preset": "night"}),
+    )
+    blurred: str | None = None
+
+    @field_validator("degradations")
+    @classmethod
+    def _not_empty(cls, value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+        return _at_least_one(value)
+
+
+class LogConfig(_Section):
+    """How often something is written, in steps; none switches it off.
+
+    Parameters
+    ----------
+    scalars : int
+        Losses and speed to ``metrics.jsonl`` and TensorBoard.
+    images : int, optional
+        Grids of blurred, restored and sharp patches to TensorBoard.
+    gradient_shares : int, optional
+        How much each term pulls at the output.
+    """
+
+    scalars: Count = 50
+    images: CountOrNone = 1000
+    gradient_shares: CountOrNone = 1000
+
+
+class CheckpointConfig(_Section):
+    """Checkpoints, from which training resumes exactly.
+
+    Parameters
+    ----------
+    every : int
+        Steps between checkpoints.
+    keep : int
+        How many are kept.
+    """
+
+    every: Count = 1000
+    keep: Count = 2
+
+
+class TrainConfig(_Section):
+    """Everything a run depends on, but its images.
+
+    Parameters
+    ----------
+    seed : int
+        All randomness follows from it and the sample's index.
+    steps : int
+        Length of the run.
+    batch_size : int
+        Samples a step, over all processes together.
+    patch : int
+        Side of a training patch in pixels; MS-SSIM needs at least 97.
+    generator : GeneratorConfig
+        Or ``"paper"`` or ``"small"``.
+    discriminator_width : int
+        Channels of the discriminator's first layer.
+    synthesis : tuple of Degradation
+        What is done to sharp crops; not used with paired data.
+    ema_decay : float, optional
+        Decay of the moving average of the generator's weights, which is what is validated and
+        exported; none exports the weights themselves.
+    precision : {"fp32", "bf16"}
+        Of the networks; losses are always computed in fp32.
+    compile : bool
+        Whether the networks are compiled.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    steps: Count = 100_000
+    batch_size: Count = 16
+    patch: Annotated[int, Field(ge=97, multiple_of=16)] = 128
+    generator: GeneratorConfig = GeneratorConfig.paper()
+    discriminator_width: Annotated[int, Field(ge=4, le=512)] = 64
+    data: DataConfig = DataConfig()
+    synthesis: tuple[Degradation, ...] = (Degradation(),)
+    losses: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    validation: ValidationConfig = ValidationConfig()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @field_validator("generator", mode="before")
+    @classmethod
+    def _generator_by_name(cls, value: Any) -> Any:
+        named = {"paper": GeneratorConfig.paper, "small": GeneratorConfig.small}
+        return named[value]() if isinstance(value, str) and value in named else value
+
+    @field_validator("synthesis")
+    @classmethod
+    def _not_empty(cls, value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+        return _at_least_one(value)
+
+    @model_validator(mode="after")
+    def _every_given_key_counts(self) -> TrainConfig:
+        # A key that is passed over in silence hides that the layout is not the one meant.
+        layout = self.data.layout
+        for key, value, used in (
+            ("data.blurred", self.data.blurred, layout == "folders"),
+            ("validation.blurred", self.validation.blurred, layout == "folders"),
+            ("data.every", self.data.every, layout != "sharp"),
+        ):
+            if value is not None and not used:
+                raise ValueError(f"the key {key!r} has no meaning with data.layout {layout!r}")
+        return self
+
+    def blurred_for_validation(self) -> Path | None:
+        """Return the folder of the blurred images that belong to ``--validate``.
+
+        Returns
+        -------
+        pathlib.Path or None
+            None where the layout has no such folder.
+
+        Raises
+        ------
+        ConfigError
+            Layout ``"folders"`` without ``validation.blurred``.
+        """
+        if self.data.layout != "folders":
+            return None
+        if self.validation.blurred is None:
+            raise ConfigError(
+                "Validation images in layout 'folders' need a second folder, of the blurred "
+                "ones: validation.blurred=FOLDER."
+            )
+        return Path(self.validation.blurred)
+
+
+def _at_least_one(value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+    if not value:
+        raise ValueError("name at least one degradation")
+    return value
+
+
+# Keys that change how a run is carried out or watched, but not what it computes: they may
+# differ between a run and its continuation.
+RUNTIME_KEYS = ("data.workers", "log", "checkpoint", "validation.every")
+
+
+def bundled_configs() -> dict[str, Path]:
+    """Return the configurations that ship with the trainer, by name."""
+    folder = Path(str(files("darkdeblur_trainer") / "configs"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a configuration.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name of a bundled one (``"small"``), or a YAML file.
+    overrides : sequence of str
+        ``"key.sub=value"`` each, the value in YAML.
+
+    Returns
+    -------
+    TrainConfig
+        Validated.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not YAML, a key is unknown, a value is out of range.
+    """
+    bundled = bundled_configs()
+    path = bundled.get(name_or_path, Path(name_or_path))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"There is no configuration {name_or_path!r}: neither a file nor one of the "
+            f"bundled {sorted(bundled)}."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {_on_one_line(error)}.") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}, not keys and values.")
+    for override in overrides:
+        _apply_override(content, override)
+    return parse_config(content)
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Divide ``"key.sub=value"`` and read the value; see `parse_value`.
+
+    Raises
+    ------
+    ConfigError
+        There is no key or no equals sign, or the value is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"A setting is written key=value, {override!r} is not.")
+    try:
+        return key, parse_value(text)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def parse_value(text: str) -> Any:
+    """Read a value that was given on the command line.
+
+    Raises
+    ------
+    ConfigError
+        It is not YAML.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise ConfigError(f"{text!r} is not YAML: {_on_one_line(error)}.") from error
+    # YAML 1.1 reads 1e-4 (no point) as text; people write numbers so.
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    return value
+
+
+def _on_one_line(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        mark = error.problem_mark
+        return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    return " ".join(str(error).split())
+
+
+def parse_config(content: dict[str, Any]) -> TrainConfig:
+    """Validate a configuration that was read from YAML or JSON.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown (the nearest valid one is named), or a value is out of range.
+    """
+    return parse_section(TrainConfig, content)
+
+
+def parse_section(section: type[Section], content: dict[str, Any]) -> Section:
+    """Validate one section of a configuration; see `parse_config`."""
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(" ".join(_sentences(error, section))) from error
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Return, as ``"key: old -> new"``, what differs and would change a run's results."""
+    flat_old, flat_new = (dict(_flatten(config.model_dump(mode="json"))) for config in (old, new))
+    return [
+        f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if flat_old.get(key) != flat_new.get(key)
+        and not any(key == runtime or key.startswith(f"{runtime}.") for runtime in RUNTIME_KEYS)
+    ]
+
+
+def _flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list) and any(isinstance(value, dict) for value in content):
+        for place, value in enumerate(content):
+            yield from _flatten(value, f"{prefix}.{place}")
+    else:
+        yield prefix, content
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, value = parse_override(override)
+    *parents, last = key.split(".")
+    here: Any = content
+    default: Any = TrainConfig()
+    for place, parent in enumerate(parents):
+        default = _inside(default, parent)
+        slot = _slot(here, parent, parents[:place])
+        given = here.get(slot) if isinstance(here, dict) else here[slot]
+        if not isinstance(given, (dict, list)):
+            # What is changed in part must be there in full: a short form, such as losses.l1: 1.0
+            # or synthesis: [night], gives way to the long one, and what the file leaves out to
+            # its default.
+            here[slot] = _long_form(parent, given) if given is not None else _written(default)
+        here = here[slot]
+    here[_slot(here, last, parents)] = value
+
+
+def _slot(here: dict[str, Any] | list[Any], part: str, path: Sequence[str]) -> Any:
+    """Return what indexes one part of a key."""
+    if isinstance(here, dict):
+        return part
+    if not part.isdecimal() or int(part) >= len(here):
+        raise ConfigError(f"{'.'.join(path)} is a list and has no entry {part!r}.")
+    return int(part)
+
+
+def _inside(default: Any, part: str) -> Any:
+    """Return one part of a default; None if there is no such part."""
+    if isinstance(default, BaseModel):
+        return getattr(default, part) if part in type(default).model_fields else None
+    if isinstance(default, tuple) and part.isdecimal() and int(part) < len(default):
+        return default[int(part)]
+    return None
+
+
+def _written(default: Any) -> Any:
+    """Return a default as one would write it into a file; {} if there is none."""
+    if default is None:
+        return {}
+    if isinstance(default, Degradation):
+        # Only what its preset does not say, so that another preset can take its place.
+        preset = Degradation.model_validate(default.preset)
+        changed = {name: value for name, value in default if value != getattr(preset, name)}
+        return {"preset": default.preset, **changed}
+    if isinstance(default, BaseModel):
+        return {name: _written(value) for name, value in default if value is not None}
+    if isinstance(default, tuple):
+        return [_written(value) for value in default]
+    return default
+
+
+def _long_form(key: str, short: Any) -> dict[str, Any]:
+    if key == "generator" and short in ("paper", "small"):
+        preset = GeneratorConfig.paper() if short == "paper" else GeneratorConfig.small()
+        return preset.model_dump()
+    if isinstance(short, str):
+        return {"preset": short}
+    return {"weight": short}
+
+
+def _sentences(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
+    for problem in error.errors():
+        parts = [str(part) for part in problem["loc"]]
+        key = ".".join(parts)
+        if problem["type"] == "extra_forbidden":
+            valid = _keys_at(root, parts[:-1])
+            close = difflib.get_close_matches(parts[-1], valid, n=1, cutoff=0.0)
+            hint = f"the nearest valid one is {'.'.join([*parts[:-1], *close])!r}"
+            yield f"There is no key {key!r}; {hint}."
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            given = problem["input"]
+            # Our own validators' messages (value_error) are complete.
+            whole = problem["type"] == "value_error" or isinstance(given, (dict, list, tuple))
+            shown = "" if whole else f", not {given!r}"
+            if parts:
+                yield f"{key}: {message[0].lower()}{message[1:]}{shown}."
+            else:
+                yield f"{message[0].upper()}{message[1:]}{shown}."
+
+
+def _keys_at(root: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the valid keys of the section at a path."""
+    section: Any = root
+    for part in path:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
+        )
+        if section is None:
+            return []
+    return list(section.model_fields)

@@ -1,0 +1,18 @@
+"""Where training images come from: cached sharp photographs and paired folders."""
+
+from .crops import CropSampler
+from .image_cache import ImageCache, cache_images, default_cache_folder
+from .layouts import DataError, PairedFiles, find_images, find_pairs, images_by_stem, read_split
+
+__all__ = [
+    "CropSampler",
+    "DataError",
+    "ImageCache",
+    "PairedFiles",
+    "cache_images",
+    "default_cache_folder",
+    "find_images",
+    "find_pairs",
+    "images_by_stem",
+    "read_split",
+]

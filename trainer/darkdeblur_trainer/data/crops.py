@@ -1,0 +1,81 @@
+"""Random crops from cached images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..synthesis.sample_random import SampleRandom, Stream
+from .image_cache import ImageCache
+
+
+class CropSampler:
+    """Cuts the crop that belongs to a sample index: same index, same crop, on any device.
+
+    Images are chosen in proportion to their area, and places inside them evenly (the paper cuts
+    its images into non-overlapping patches and draws from those; section 2.3.1).
+    Crops are flipped and turned at random. An image smaller than the crop is continued by
+    mirroring.
+
+    Parameters
+    ----------
+    caches : sequence of ImageCache
+        One for sharp images, or a blurred and a sharp one with images of the same sizes in the
+        same order.
+    side : int
+        Height and width of a crop.
+    seed : int
+        Of the run.
+    """
+
+    def __init__(self, caches: tuple[ImageCache, ...], side: int, seed: int) -> None:
+        self.caches = caches
+        self.side = side
+        self.seed = seed
+        area = (caches[0].heights * caches[0].widths).double().cumsum(0)
+        self._edges = area / area[-1]
+
+    def __call__(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """Cut crops.
+
+        Parameters
+        ----------
+        indices : Tensor
+            (B,) int64 sample indices, on the caches' device.
+
+        Returns
+        -------
+        tuple of Tensors
+            For every cache (B, 3, side, side) uint8; the same place for all of them.
+        """
+        draw = SampleRandom(self.seed, indices).uniform(Stream.CROP, 6)
+        image = torch.searchsorted(self._edges, draw[:, 0].double().contiguous(), right=True)
+        image = image.clamp(max=len(self.caches[0]) - 1)
+        height, width = self.caches[0].heights[image], self.caches[0].widths[image]
+        along = torch.arange(self.side, device=indices.device)
+        flip_rows, flip_columns, turn = (draw[:, 3:] < 0.5).unbind(dim=1)
+        rows = self._places(draw[:, 1], height, along, flip_rows)
+        columns = self._places(draw[:, 2], width, along, flip_columns)
+        # (B, side, side): which row and which column of the image each crop pixel shows.
+        turned = turn[:, None, None]
+        row = torch.where(turned, rows[:, None, :], rows[:, :, None])
+        column = torch.where(turned, columns[:, :, None], columns[:, None, :])
+        place = (row * width[:, None, None] + column) * 3
+        channel = torch.arange(3, device=indices.device)[:, None, None]
+        crops = []
+        for cache in self.caches:
+            start = cache.offsets[image][:, None, None]
+            crops.append(cache.pixels[(start + place)[:, None] + channel])
+        return tuple(crops)
+
+    def _places(self, draw: Tensor, extent: Tensor, along: Tensor, flip: Tensor) -> Tensor:
+        """Return (B, side) row (or column) numbers inside each image."""
+        room = (extent - self.side).clamp(min=0)
+        # A uniform number below 1 can still round up to the number of places.
+        first = torch.minimum((draw * (room + 1)).long(), room)
+        steps = torch.where(flip[:, None], self.side - 1 - along, along)
+        place = first[:, None] + steps
+        # Mirrored at both ends as often as needed: ... 2 1 0 0 1 2 ... for tiny images.
+        period = 2 * extent[:, None]
+        place = place % period
+        return torch.minimum(place, period - 1 - place)

@@ -1,0 +1,106 @@
+"""From a run to the weights file that ``darkdeblur`` loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_darkdeblur.network import DarkDeblurNet, save_weights
+
+from .checkpoint import CheckpointFolder
+from .config import TrainConfig
+from .records import RunError, RunFolder
+
+
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    summary: str | None = None,
+    licence: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write the newest checkpoint's generator (its moving average, if kept) as weights.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        A run's folder.
+    output : pathlib.Path
+        The file, ending in ``.safetensors``.
+    dtype : torch.dtype
+        How numbers are stored: ``torch.float32`` or ``torch.float16``.
+    summary : str, optional
+        The card's line; by default made from the run.
+    licence : str
+        Licence of the weights.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        The folder is not a run's, or has no checkpoint yet.
+    CheckpointError
+        No checkpoint can be read.
+    FileExistsError, WeightsError
+        See `save_weights`.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    state = CheckpointFolder(folder.checkpoints).load_latest()
+    if state is None:
+        raise RunError(f"{run} has no checkpoint yet.")
+    network = DarkDeblurNet(config.generator)
+    network.load_state_dict(state["average"] or state["generator"])
+    provenance = training_summary(folder, config, state)
+    return save_weights(
+        output,
+        network,
+        provenance,
+        summary=_line(config, state) if summary is None else summary,
+        licence=licence,
+        dtype=dtype,
+        overwrite=overwrite,
+    )
+
+
+def training_summary(
+    folder: RunFolder, config: TrainConfig, state: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a weights file tells about its training; JSON values."""
+    losses = config.losses.model_dump()
+    on = {
+        name: term for name, term in losses.items() if term["weight"] > 0
+        and term["from_step"] < state["step"]
+    }  # fmt: skip
+    return {
+        "steps": state["step"],
+        "samples": state["step"] * config.batch_size,
+        "hours": round(state["seconds"] / 3600, 2),
+        "seed": config.seed,
+        "losses": on,
+        "ema_decay": config.ema_decay,
+        "optimizer": config.optimizer.model_dump(mode="json"),
+        "synthesis": [d.model_dump(mode="json") for d in config.synthesis]
+        if config.data.layout == "sharp"
+        else config.data.layout,
+        "run": folder.facts(),
+        "validation": folder.last_validation(state["step"]),
+    }
+
+
+def _line(config: TrainConfig, state: dict[str, Any]) -> str:
+    width = config.generator.width
+    return (
+        f"width {width}, {config.generator.stem} stem, {state['step']} steps of "
+        f"{config.batch_size} {config.patch} px patches"
+    )

@@ -1,0 +1,181 @@
+"""What a training step is fed: the batch that belongs to it, wherever the run starts."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .config import TrainConfig
+from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
+from .data.layouts import read_split
+from .parallel import Processes
+from .synthesis import PairSynthesizer
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """A run's images.
+
+    Parameters
+    ----------
+    caches : tuple of ImageCache
+        Sharp images; or blurred and sharp ones.
+    held_out : tuple of ImageCache
+        What the split list leaves out, in the same form; empty without a list.
+    """
+
+    caches: tuple[ImageCache, ...]
+    held_out: tuple[ImageCache, ...] = ()
+
+    @property
+    def megapixels(self) -> float:
+        """Millions of pixels of the (sharp) images."""
+        return float((self.caches[-1].heights * self.caches[-1].widths).sum()) / 1e6
+
+
+def load_images(
+    config: TrainConfig,
+    data: Path,
+    cache_folder: Path,
+    progress: bool = False,
+    *,
+    blurred: Path | None = None,
+) -> TrainingImages:
+    """Find and decode a run's images.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``data`` says how they lie.
+    data : pathlib.Path
+        Folder of images; layout ``"folders"``: of the sharp ones.
+    cache_folder : pathlib.Path
+        Where decoded images are kept.
+    progress : bool
+        Whether to show a bar.
+    blurred : pathlib.Path, optional
+        Layout ``"folders"``: the folder of blurred images, if it is not ``data.blurred``.
+
+    Raises
+    ------
+    DataError
+        Images are missing or unusable, or pairs differ in size.
+    """
+    layout = config.data.layout
+    if layout == "sharp":
+        lists = [find_images(data)]
+    else:
+        if blurred is None and config.data.blurred is not None:
+            blurred = Path(config.data.blurred)
+        pairs = find_pairs(layout, data, blurred, config.data.frame_step)
+        lists = [pairs.blurred, pairs.sharp]
+    held_out: list[list[Path]] = []
+    if config.data.split is not None:
+        kept, others = read_split(Path(config.data.split), lists[-1])
+        chosen = set(kept)
+        places = [place for place, path in enumerate(lists[-1]) if path in chosen]
+        rest = [place for place, path in enumerate(lists[-1]) if path not in chosen]
+        if others:
+            held_out = [[files[place] for place in rest] for files in lists]
+        lists = [[files[place] for place in places] for files in lists]
+    caches = tuple(cache_images(files, cache_folder, progress) for files in lists)
+    others_caches = tuple(cache_images(files, cache_folder, progress) for files in held_out)
+    for group in (caches, others_caches):
+        if len(group) == 2:
+            _check_sizes(*group)
+    return TrainingImages(caches, others_caches)
+
+
+def _check_sizes(blurred: ImageCache, sharp: ImageCache) -> None:
+    differ = (blurred.heights != sharp.heights) | (blurred.widths != sharp.widths)
+    if bool(differ.any()):
+        first = int(differ.nonzero()[0])
+        raise DataError(
+            f"The pair {sharp.names[first]!r} differs in size: blurred "
+            f"{int(blurred.heights[first])} x {int(blurred.widths[first])}, sharp "
+            f"{int(sharp.heights[first])} x {int(sharp.widths[first])}."
+        )
+
+
+class _Crops(Dataset[tuple[Tensor, ...]]):
+    """Crops by step: this process's share of the global batch."""
+
+    def __init__(self, sampler: CropSampler, batch_size: int, share: range) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.share = share
+
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        indices = step * self.batch_size + torch.tensor(self.share)
+        return (indices, *self.sampler(indices))
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Let a signal to the whole process group stop the trainer only; it then ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def batches(
+    config: TrainConfig,
+    images: TrainingImages,
+    synthesizer: PairSynthesizer | None,
+    processes: Processes,
+    start: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (blurred, sharp) for every step from ``start`` on.
+
+    On a GPU with room for them, the images are moved there once, and crops are cut there.
+    Otherwise they are cut on the host, by loader workers if asked for.
+
+    Yields
+    ------
+    blurred, sharp : Tensor
+        (B, 3, patch, patch) in 0..1 on the processes' device, B this process's share.
+    """
+    device = processes.device
+    margin = synthesizer.margin if synthesizer is not None else 0
+    resident = _fit_on(device, images.caches)
+    caches = tuple(cache.to(device) for cache in images.caches) if resident else images.caches
+    sampler = CropSampler(caches, config.patch + 2 * margin, config.seed)
+    share = processes.share(config.batch_size)
+    steps = range(start, config.steps)
+    crops: Iterator[tuple[Tensor, ...]]
+    if resident:
+        place = torch.tensor(share)
+        crops = (
+            (indices, *sampler(indices.to(device, non_blocking=True)))
+            for indices in (step * config.batch_size + place for step in steps)
+        )
+    else:
+        crops = iter(
+            DataLoader(
+                _Crops(sampler, config.batch_size, share),
+                batch_size=None,
+                sampler=steps,
+                num_workers=config.data.workers,
+                pin_memory=device.type == "cuda",
+                worker_init_fn=_leave_signals_to_the_trainer,
+            )
+        )
+    for indices, *pixels in crops:
+        if synthesizer is not None:
+            pairs = synthesizer(pixels[0], indices)
+            yield pairs.blurred, pairs.sharp
+        else:
+            blurred, sharp = (p.to(device, non_blocking=True).float() / 255 for p in pixels)
+            yield blurred, sharp
+
+
+def _fit_on(device: torch.device, caches: tuple[ImageCache, ...]) -> bool:
+    """Whether a GPU holds the images in half of its free memory."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(cache.pixels.numel() for cache in caches) < free / 2

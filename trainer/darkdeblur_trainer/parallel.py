@@ -1,0 +1,146 @@
+"""Several processes as one: what a run needs to know of the others (``torchrun``, DDP)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from napari_darkdeblur.errors import DarkDeblurError
+from napari_darkdeblur.restore import DeviceError, choose_device
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The place of a process among those that share a run.
+
+    Parameters
+    ----------
+    rank : int
+        From 0; rank 0 logs, validates and saves.
+    world_size : int
+        Number of processes.
+    device : torch.device
+        Its own.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    # Messages go by gloo, whatever gradients go by: they must not wait for the GPU, and they
+    # may have to wait for hours while the first process decodes images.
+    _messages: Any = None
+
+    @classmethod
+    def join(cls, device: str) -> Processes:
+        """Join the processes that ``torchrun`` started; without it, be the only one.
+
+        Parameters
+        ----------
+        device : str
+            ``"auto"`` (CUDA where there is one), ``"cuda"`` or ``"cpu"``; for a single process
+            also one GPU by number. Of several processes on a host, each takes the GPU of its
+            local rank.
+
+        Raises
+        ------
+        DeviceError
+            There is no such device, or training does not work on it.
+        """
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        chosen = choose_device(device)
+        if chosen.type not in ("cuda", "cpu"):
+            raise DeviceError(f"Training works on CUDA devices and CPUs, not on {device!r}.")
+        if world_size == 1:
+            return cls(0, 1, chosen)
+        if chosen.type == "cuda":
+            if device not in ("auto", "cuda"):
+                raise DeviceError(
+                    f"Device {device!r} would be shared by all {world_size} processes; with "
+                    "--device cuda each takes its own."
+                )
+            chosen = choose_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+            torch.cuda.set_device(chosen)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        messages = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        return cls(dist.get_rank(), world_size, chosen, messages)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.world_size > 1:
+            dist.destroy_process_group()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process logs, validates and saves."""
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> range:
+        """Return which of a global batch's samples are this process's."""
+        each = batch_size // self.world_size
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Return the network with gradients averaged over processes."""
+        if self.world_size == 1:
+            return network
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average a tensor over processes."""
+        if self.world_size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values
+
+    def agree(self, flag: int) -> int:
+        """Return the largest of all processes' flags."""
+        if self.world_size == 1:
+            return flag
+        shared = torch.tensor(flag)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=self._messages)
+        return int(shared)
+
+    def first_does(self, action: Callable[[], Result]) -> Result:
+        """Let the first process do something, and give its result to all.
+
+        Parameters
+        ----------
+        action : callable
+            Its result must be picklable.
+
+        Raises
+        ------
+        DarkDeblurError
+            What the action raised in the first process, in all of them: none is left waiting.
+        """
+        if self.world_size == 1:
+            return action()
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = action()
+            except DarkDeblurError as error:
+                outcome[1] = error
+            except Exception as error:
+                outcome[1] = DarkDeblurError(f"The first process failed: {error!r}.")
+                dist.broadcast_object_list(outcome, src=0, group=self._messages)
+                raise
+        dist.broadcast_object_list(outcome, src=0, group=self._messages)
+        result, problem = outcome
+        if problem is not None:
+            raise problem
+        return cast(Result, result)

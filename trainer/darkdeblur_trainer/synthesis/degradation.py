@@ -1,0 +1,129 @@
+"""What is done to a sharp image: the settings, and the presets ``paper`` and ``night``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _ordered(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError(f"a range goes from low to high, {list(values)} does not")
+    return values
+
+
+Positive = Annotated[float, Field(gt=0)]
+# A longer path makes kernels wider than any crop: memory ends before the mistake shows.
+PathLength = Annotated[float, Field(gt=0, le=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+LengthRange = Annotated[tuple[PathLength, PathLength], AfterValidator(_ordered)]
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+
+
+class Degradation(BaseModel):
+    """How a sharp image becomes a blurred one.
+
+    Pixel values are in 0..1. Ranges are drawn from per sample, log-uniformly unless noted.
+    In a configuration file, ``preset: night`` sets every field that is not given.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset that fields not given come from.
+    share : float
+        How often this degradation is chosen, relative to the others of a list.
+    kernel_length : tuple of float
+        Length in pixels of the shake's path over a full exposure; 200 at most.
+    exposed_fraction : tuple of float
+        Share of the path that is exposed; uniform.
+    curl : tuple of float
+        Factor on everything that bends the path; uniform. 1 is the published model, whose
+        paths curl up; 0 gives straight lines.
+    unblurred : float
+        Share of samples that are not blurred at all, so that the network learns to leave a
+        sharp image alone.
+    linear_light : bool
+        Whether blur and sensor noise happen in linear light (sRGB transfer curve undone and
+        redone) rather than on the encoded values.
+    exposure : tuple of float
+        Factor on the light, to make dark images out of bright ones. Applied to blurred and
+        sharp image alike.
+    highlight_probability : float
+        Share of samples whose saturated pixels are made brighter than white before the blur,
+        as real lamps are. They then leave streaks.
+    highlight_threshold : float
+        Encoded value (of the largest channel) from which on a pixel is made brighter.
+    highlight_gain : tuple of float
+        Brightness that a white pixel is given, in multiples of white, after the exposure cut.
+    gaussian_noise : float
+        Scale of Gaussian noise: its standard deviation is the absolute value of a normal
+        number of this standard deviation (paper, section 2.3.1, which names no figure).
+    shot_gain : tuple of float or None
+        Sensor gain ``k``: a pixel of value v receives Poisson noise of variance ``k v``.
+    read_noise : tuple of float or None
+        Standard deviation of the sensor's signal-independent noise.
+    bits : int
+        Bits per value to which the result is rounded; 0 for none.
+    jpeg_probability : float
+        Share of samples that are compressed.
+    jpeg_quality : tuple of float
+        JPEG quality, uniform.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    preset: str = "paper"
+    share: Annotated[float, Field(gt=0)] = 1.0
+    kernel_length: LengthRange = (10.0, 60.0)
+    exposed_fraction: ShareRange = (0.1, 1.0)
+    curl: ShareRange = (1.0, 1.0)
+    unblurred: Share = 0.0
+    linear_light: bool = False
+    exposure: PositiveRange = (1.0, 1.0)
+    highlight_probability: Share = 0.0
+    highlight_threshold: Share = 0.9
+    highlight_gain: PositiveRange = (1.5, 10.0)
+    gaussian_noise: Annotated[float, Field(ge=0, le=1)] = 0.02
+    shot_gain: PositiveRange | None = None
+    read_noise: PositiveRange | None = None
+    bits: Annotated[int, Field(ge=0, le=16)] = 0
+    jpeg_probability: Share = 0.0
+    jpeg_quality: Annotated[
+        tuple[Annotated[float, Field(ge=10, le=100)], Annotated[float, Field(ge=10, le=100)]],
+        AfterValidator(_ordered),
+    ] = (70.0, 95.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            given = {"preset": given}
+        if not isinstance(given, dict):
+            return given
+        name = given.get("preset", "paper")
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; there are {sorted(PRESETS)}")
+        return {**PRESETS[name], **given}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The paper's own: trajectory blur and Gaussian noise on the encoded values. Its images
+    # (ExDark) are dark already.
+    "paper": {},
+    # A camera at night. Gains and read noise span a phone at ISO 400 to one at ISO 6400.
+    "night": {
+        "kernel_length": (4.0, 60.0),
+        "curl": (0.1, 1.0),
+        "linear_light": True,
+        "unblurred": 0.08,
+        "exposure": (0.05, 0.5),
+        "highlight_probability": 0.5,
+        "gaussian_noise": 0.0,
+        "shot_gain": (1e-4, 1e-2),
+        "read_noise": (1e-4, 1e-2),
+        "bits": 8,
+        "jpeg_probability": 0.3,
+    },
+}
