@@ -18,6 +18,11 @@ from napari_darkdeblur.restore import DeviceError, choose_device
 
 Result = TypeVar("Result")
 
+# Groups that this process has left. DDP's reducer holds the group, too; were it the last to let
+# go, it would wait for gloo's threads while it holds the interpreter's lock, and they wait for
+# that lock to let go of their tensors. So a reference outlives every reducer.
+_left: list[Any] = []
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -79,6 +84,7 @@ class Processes:
 
     def __exit__(self, *error: object) -> None:
         if self.world_size > 1:
+            _left.append((dist.group.WORLD, self._messages))
             dist.destroy_process_group()
 
     @property
