@@ -1,0 +1,38 @@
+"""Reading and writing PNG, JPEG and TIFF files with the dtype and the metadata they have.
+
+Pixels come as they are stored: neither turned by an EXIF orientation (whose tag is kept, so
+that viewers go on turning the image) nor converted by a colour profile (which is kept,
+too). `read_image` and `write_image` are for single images in memory; `open_image` and
+`create_image` for stacks and for images of any size, of which only parts are in memory.
+"""
+
+from __future__ import annotations
+
+from .jpeg import JPEG_QUALITY
+from .metadata import (
+    FORMAT_OF_SUFFIX,
+    FileFormat,
+    ImageFile,
+    ImageMetadata,
+    ResolutionUnit,
+    TiffHeader,
+)
+from .problems import ImageFileError
+from .reading import open_image, read_image
+from .writing import check_writable, create_image, write_image
+
+__all__ = [
+    "FORMAT_OF_SUFFIX",
+    "JPEG_QUALITY",
+    "FileFormat",
+    "ImageFile",
+    "ImageFileError",
+    "ImageMetadata",
+    "ResolutionUnit",
+    "TiffHeader",
+    "check_writable",
+    "create_image",
+    "open_image",
+    "read_image",
+    "write_image",
+]

@@ -1,0 +1,308 @@
+"""Writing TIFF files part by part: photographs, and stacks as ImageJ and OME know them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from .arrays import FileArray
+from .metadata import CM_PER_INCH, ORIENTATION, ImageMetadata, TiffHeader
+from .ome import ome_for_copy
+from .tiff_reading import TIFF_UNIT
+
+_NATIVE: Literal["<", ">"] = "<" if sys.byteorder == "little" else ">"
+_IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
+# Offsets in a classic TIFF file have 32 bits; the tags need room, too.
+_CLASSIC_LIMIT = 2**32 - 2**25
+_BYTES_PER_PAGE = 512  # of tags, at most
+_STRIP = 256 << 10  # bytes before compression
+_STRIPS_AT_ONCE = 64
+_SOFTWARE = 305
+# Lengths that ImageJ's users write, in centimetres.
+_IMAGEJ_UNITS = {
+    "nm": 1e-7, "um": 1e-4, "µm": 1e-4, "\N{GREEK SMALL LETTER MU}m": 1e-4, "\\u00b5m": 1e-4,
+    "micron": 1e-4, "microns": 1e-4, "mm": 0.1, "cm": 1.0, "inch": CM_PER_INCH,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a TIFF file is going to be written."""
+
+    description: bytes | None
+    byteorder: Literal["<", ">"]
+    compress: bool
+    imagej: bool  # the description is the original's
+    keep_tags: bool
+    resolution: tuple[float, float] | None
+    unit: int
+
+
+@contextmanager
+def create_tiff(
+    part: Path,
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: str,
+    metadata: ImageMetadata,
+) -> Iterator[FileArray]:
+    """Create a TIFF file, whose pixels go to the disk as they are assigned.
+
+    Single images are compressed without loss (deflate with a predictor), and so are stacks
+    whose original was. They are compressed strip by strip at the end, and until then lie in
+    an unnamed file in the same folder. Other stacks are written where they belong at once. A
+    copy of an ImageJ file is never compressed, since ImageJ opens such files plane by plane
+    only when they are not.
+
+    An ImageJ file or OME-TIFF stays one, with everything in its description, if axes and
+    shape are those of the original and the format has the dtype. Otherwise the axes of a
+    stack are noted as tifffile does (JSON in the description). Files above 4 GB are
+    BigTIFF; ImageJ's are what ImageJ makes of them then: one page, followed by the pixels
+    of all.
+
+    Parameters
+    ----------
+    part : pathlib.Path
+        Where to write.
+    path : pathlib.Path
+        What to call the file in errors.
+    shape : tuple of int
+        Of the pixels.
+    dtype : numpy.dtype
+        One of those that `ImageFile` names.
+    axes : str
+        A letter for each axis.
+    metadata : ImageMetadata
+        What to keep.
+
+    Yields
+    ------
+    FileArray
+        To be assigned to; zeros at first.
+
+    Raises
+    ------
+    OSError
+        At the end: the file cannot be written.
+    """
+    full_shape = shape
+    if "S" in axes and shape[axes.index("S")] == 1:  # grey, for which files have no axis
+        shape = tuple(size for axis, size in zip(axes, shape, strict=True) if axis != "S")
+        axes = axes.replace("S", "")
+    pages, page_shape, samples = _pages(shape, axes)
+    plan = _plan(shape, dtype, axes, pages, metadata)
+    stored = dtype.newbyteorder(plan.byteorder)
+    nbytes = math.prod(shape) * dtype.itemsize
+    text = len(plan.description or b"") + sum(
+        len(data) for *_, data in (metadata.tiff.tags if metadata.tiff else ())
+    )
+    large = nbytes + pages * _BYTES_PER_PAGE + text > _CLASSIC_LIMIT
+    arguments = _arguments(axes, dtype, samples, plan, metadata)
+
+    with tifffile.TiffWriter(
+        part,
+        # Of an ImageJ file, only what its tags say must fit into 32 bits.
+        bigtiff=large and (not plan.imagej or nbytes // pages > _CLASSIC_LIMIT),
+        byteorder=plan.byteorder,
+        ome=False,
+        imagej=False,
+        shaped=False,
+    ) as writer:
+        if plan.compress:
+            with tempfile.TemporaryFile(buffering=0, dir=part.parent) as file:
+                raw = FileArray(path, cast(BinaryIO, file), shape, dtype)
+                file.truncate(raw.nbytes)
+                yield raw.reshape(full_shape)
+                rows = _rows_per_strip(page_shape, samples, axes, dtype)
+                writer.write(
+                    _strips(raw, pages, page_shape, axes, rows),
+                    shape=(pages, *page_shape),
+                    dtype=dtype,
+                    compression="zlib",
+                    predictor=True,
+                    rowsperstrip=rows,
+                    **arguments,
+                )
+            return
+        in_tags = 1 if large and plan.imagej else pages
+        offset, _ = writer.write(
+            None, shape=(in_tags, *page_shape), dtype=dtype, returnoffset=True, **arguments
+        )
+    with part.open("r+b", buffering=0) as file:
+        # One page's worth may be all that tifffile has made room for.
+        file.truncate(max(part.stat().st_size, offset + nbytes))
+        yield FileArray(path, cast(BinaryIO, file), full_shape, stored, offset)
+
+
+def _pages(shape: tuple[int, ...], axes: str) -> tuple[int, tuple[int, ...], int]:
+    """Return the number of pages, a page's shape, and its number of samples."""
+    page_ndim = 3 if axes.endswith("S") or axes[-3:-2] == "S" else 2
+    samples = shape[axes.index("S")] if page_ndim == 3 else 1
+    return math.prod(shape[:-page_ndim]), shape[-page_ndim:], samples
+
+
+def _plan(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: str,
+    pages: int,
+    metadata: ImageMetadata,
+) -> _Plan:
+    header = metadata.tiff
+    resolution = metadata.resolution
+    unit = {text: number for number, text in TIFF_UNIT.items()}[metadata.resolution_unit]
+    compress = pages == 1 or (header is not None and header.compressed)
+    single = pages == 1 and all(axis in "YXS" for axis in axes)
+
+    def plan(description: bytes | None, **changes: Any) -> _Plan:
+        values: dict[str, Any] = {
+            "byteorder": _NATIVE, "compress": compress, "imagej": False,
+            "keep_tags": header is not None, "resolution": resolution, "unit": unit,
+        }  # fmt: skip
+        return _Plan(description, **(values | changes))
+
+    if header is not None and (header.shape, header.axes) == (shape, axes):
+        if header.kind == "imagej" and (
+            dtype == header.dtype or (dtype.name in _IMAGEJ_DTYPES and header.colour_table is None)
+        ):
+            # In its byte order, which is also that of the tags.
+            return plan(
+                header.description,
+                byteorder=header.byteorder,
+                compress=False,
+                imagej=True,
+                unit=header.resolution_unit,
+            )
+        if header.kind == "ome" and header.description is not None:
+            xml = ome_for_copy(header.description, dtype, pages, _NATIVE)
+            if xml is not None:
+                return plan(xml)
+        if header.kind == "plain" and (single or set(axes) - set("YXS") <= set("IQ")):
+            return plan(header.description)
+    extra: dict[str, Any] = {}
+    if header is not None and header.kind == "imagej":
+        extra, centimetres = _imagej_calibration(header)
+        if centimetres is not None and resolution is not None:
+            resolution = (resolution[0] / centimetres, resolution[1] / centimetres)
+            unit = 3
+    elif header is not None and header.kind == "shaped" and header.axes == axes:
+        extra = _shaped_items(header)
+    if single and not extra:
+        # A photograph, whose description does not depend on the shape.
+        plain = header is not None and header.kind == "plain"
+        return plan(header.description if header is not None and plain else None,
+                    resolution=resolution, unit=unit)  # fmt: skip
+    # The keys in this order, by which tifffile knows its own.
+    text = json.dumps({"shape": shape, "axes": axes} | extra)
+    return plan(text.encode("ascii"), resolution=resolution, unit=unit)
+
+
+def _imagej_calibration(header: TiffHeader) -> tuple[dict[str, Any], float | None]:
+    """Return what ImageJ says about planes, and its unit in centimetres."""
+    text = (header.description or b"").decode("utf-8", "replace")
+    items = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    extra: dict[str, Any] = {}
+    if "unit" in items:
+        extra["unit"] = items["unit"]
+    for key in ("spacing", "finterval", "fps"):
+        try:
+            extra[key] = float(items[key])
+        except (KeyError, ValueError):
+            continue
+    return extra, _IMAGEJ_UNITS.get(items.get("unit", "").strip().lower())
+
+
+def _shaped_items(header: TiffHeader) -> dict[str, Any]:
+    """Return what is in tifffile's description besides shape and axes."""
+    try:
+        items = json.loads(header.description or b"")
+    except ValueError:
+        return {}
+    ours = ("shape", "axes", "truncated")
+    return {key: value for key, value in items.items() if key not in ours}
+
+
+def _arguments(
+    axes: str, dtype: np.dtype[Any], samples: int, plan: _Plan, metadata: ImageMetadata
+) -> dict[str, Any]:
+    """Return what tifffile's writer is told in every case."""
+    header = metadata.tiff
+    orientation = metadata.orientation()
+    tags: list[tuple[int, Any, int, Any, bool]] = []
+    if orientation:
+        tags.append((ORIENTATION, "H", 1, orientation, True))
+    kept = header.tags if header is not None and plan.keep_tags else ()
+    for code, kind, count, data in kept:
+        if kind == 2 or plan.imagej:  # text, or numbers in the byte order of this file
+            tags.append((code, kind, count, data, True))
+    if not any(code == _SOFTWARE for code, *_ in tags):
+        tags.append((_SOFTWARE, 2, 0, b"napari-darkdeblur", True))
+    colour_table = None
+    if plan.imagej and header is not None and header.colour_table and dtype == np.uint8:
+        colour_table = np.frombuffer(header.colour_table, np.uint16).reshape(3, -1)
+    photometric = "rgb" if samples > 1 else "minisblack"
+    planarconfig = None
+    if samples > 1:
+        planarconfig = "contig" if axes.endswith("S") else "separate"
+    return {
+        "photometric": photometric if colour_table is None else "palette",
+        "planarconfig": planarconfig,
+        "extrasamples": [header.extra_sample if header else 2] if samples == 4 else None,
+        "colormap": colour_table,
+        "resolution": plan.resolution,
+        "resolutionunit": plan.unit if plan.resolution is not None else None,
+        "iccprofile": metadata.icc_profile,
+        "extratags": tags,
+        "description": plan.description,
+        "metadata": None,
+        "software": False,
+    }
+
+
+# --- compression
+
+
+def _rows_per_strip(
+    page_shape: tuple[int, ...], samples: int, axes: str, dtype: np.dtype[Any]
+) -> int:
+    height, width = page_shape[:2] if axes.endswith("S") else page_shape[-2:]
+    in_row = samples if axes.endswith("S") else 1
+    return min(height, max(1, _STRIP // (width * in_row * dtype.itemsize)))
+
+
+def _strips(
+    raw: FileArray, pages: int, page_shape: tuple[int, ...], axes: str, rows: int
+) -> Iterator[bytes]:
+    """Yield the compressed strips in the order of the file."""
+    contiguous = axes.endswith("S")
+    height, width = page_shape[:2] if contiguous else page_shape[-2:]
+    in_row = page_shape[2] if contiguous else 1
+    planes = raw.reshape((raw.size // (height * width * in_row), height, width, in_row))
+    starts = range(0, height, rows)
+
+    def encode(number: int) -> bytes:
+        plane, strip = divmod(number, len(starts))
+        values = planes[plane, starts[strip] : starts[strip] + rows]
+        predict: Any = (
+            imagecodecs.floatpred_encode if values.dtype.kind == "f" else imagecodecs.delta_encode
+        )
+        return bytes(imagecodecs.deflate_encode(predict(values, axis=-2)))
+
+    count = planes.shape[0] * len(starts)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
+        for first in range(0, count, _STRIPS_AT_ONCE):
+            yield from executor.map(encode, range(first, min(first + _STRIPS_AT_ONCE, count)))
