@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +19,10 @@ from .arguments import ArgumentParser, CommandError
 from .errors import DarkDeblurError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .imagefiles import ImageFile
+    from .filejobs import FileJob
     from .metrics import Comparison
     from .network import LoadedModel
+    from .restore import Precision, RestoreOptions, ValueRange
 
 DEMO_FOLDER = Path("darkdeblur-demo")
 DEMO_FILES = ("blurred.png", "restored.png", "reference.png", "comparison.png")
@@ -96,11 +93,46 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_options(deblur)
     deblur.add_argument(
         "--range",
-        nargs=2,
-        type=float,
-        metavar=("LO", "HI"),
-        help="the values of black and of white, e.g. 0 4095 for 12 bits; by default 0 and "
-        "the greatest value of the bit depth for integers, 0 and 1 for floats",
+        type=_parse_range,
+        default="dtype",
+        metavar="R",
+        help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
+        "(--range=-1,1 if LO is negative); dtype (the default): 0 and the greatest value of "
+        "the bit depth for integers, 0 and 1 for floats; data: the least and the greatest "
+        "value of the whole image; percentile: its 0.1 and 99.9 percentiles",
+    )
+    deblur.add_argument(
+        "--axes",
+        metavar="A",
+        help="a letter for each axis, such as TCYX; C at the end or S anywhere is RGB(A), "
+        "everything but Y and X is restored plane by plane; by default what the file says",
+    )
+    deblur.add_argument(
+        "--tiling",
+        choices=["auto", "whole", "exact", "local", "fast"],
+        default="auto",
+        help="whole: at once; exact: the same in tiles; local: gates follow the surroundings; "
+        "fast: gates from a sample; auto (the default): whole if it fits, else exact",
+    )
+    deblur.add_argument("--tile", type=int, metavar="N", help="side of a tile in pixels")
+    deblur.add_argument(
+        "--memory",
+        type=_parse_memory,
+        metavar="M",
+        help="how much memory it may take, such as 4GB; by default a share of what is free",
+    )
+    deblur.add_argument(
+        "--precision",
+        choices=["fp32", "tf32", "bf16", "fp16"],
+        default="fp32",
+        metavar="P",
+        help="fp32 (the default), or on a GPU tf32, bf16 or fp16, which are faster",
+    )
+    deblur.add_argument(
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="folder for scratch files, should memory not suffice",
     )
     _add_overwrite(deblur)
     deblur.set_defaults(run=_deblur)
@@ -155,24 +187,27 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 def _deblur(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from .filejobs import plan_file, plan_folder
+
     source: Path = arguments.input
     target: Path = arguments.output
     whole_folder = source.is_dir()
     if whole_folder:
-        jobs = _plan_folder(source, target, arguments.overwrite)
+        jobs = plan_folder(source, target, overwrite=arguments.overwrite)
     else:
-        jobs = [_plan_file(source, target, arguments.overwrite)]
+        jobs = [plan_file(source, target, overwrite=arguments.overwrite)]
     model = _load(arguments)
+    options = _restore_options(arguments, model)
     if whole_folder:
         target.mkdir(parents=True, exist_ok=True)
-    value_range = tuple(arguments.range) if arguments.range else None
 
     failed = 0
     start = time.perf_counter()
     # tqdm shows nothing where standard error is not a terminal (disable=None).
-    for path, out in tqdm(jobs, unit="image", disable=None, leave=False):
+    hidden = None if whole_folder else True
+    for job in tqdm(jobs, unit="image", disable=hidden, leave=False):
         try:
-            _restore_file(path, out, model, value_range, arguments.overwrite)
+            _restore_file(job, options, arguments.overwrite)
         except (DarkDeblurError, OSError) as error:
             if not whole_folder:
                 raise
@@ -190,95 +225,84 @@ def _deblur(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _plan_file(source: Path, target: Path, overwrite: bool) -> tuple[Path, Path]:
-    from .imagefiles import check_writable
+def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> RestoreOptions:
+    from .restore import RestoreOptions
 
-    if not source.exists():
-        raise CommandError(f"{source} does not exist.")
-    if target.is_dir():
-        raise CommandError(
-            f"{target} is a folder and {source} is a file; name the file to write, for "
-            f"instance {target / source.name}."
-        )
-    if not overwrite:
-        _refuse_existing([target])
-    check_writable(target, overwrite=overwrite)
-    return source, target
-
-
-def _plan_folder(source: Path, target: Path, overwrite: bool) -> list[tuple[Path, Path]]:
-    from .imagefiles import FORMAT_OF_SUFFIX
-
-    if target.exists() and not target.is_dir():
-        raise CommandError(f"{source} is a folder and {target} is a file; name a folder.")
-    jobs = [
-        (path, target / path.name)
-        for path in sorted(source.iterdir())
-        if path.suffix.lower() in FORMAT_OF_SUFFIX
-        and path.is_file()
-        and not path.name.startswith(".")
-    ]
-    if not jobs:
-        raise CommandError(f"There are no PNG, JPEG or TIFF files in {source}.")
-    if not overwrite:
-        _refuse_existing([out for _, out in jobs])
-    return jobs
-
-
-def _refuse_existing(paths: Sequence[Path]) -> None:
-    existing = [path for path in paths if path.exists()]
-    if existing:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise CommandError(
-            f"{existing[0]}{more} would be overwritten; choose another place or pass --overwrite."
-        )
-
-
-def _restore_file(
-    path: Path,
-    out: Path,
-    model: LoadedModel,
-    value_range: tuple[float, ...] | None,
-    overwrite: bool,
-) -> None:
-    from .imagefiles import check_writable, read_image, write_image
-
-    image = read_image(path)
-    pixels = image.pixels
-    check_writable(
-        out,
-        dtype=pixels.dtype,
-        channels=pixels.shape[2] if pixels.ndim == 3 else 1,
-        overwrite=overwrite,
+    if arguments.scratch is not None and not arguments.scratch.is_dir():
+        raise CommandError(f"--scratch {arguments.scratch} is not a folder.")
+    return RestoreOptions(
+        model=model,
+        device=arguments.device,
+        axes=arguments.axes,
+        value_range=arguments.range,
+        tiling=arguments.tiling,
+        tile=arguments.tile,
+        memory=arguments.memory,
+        precision=arguments.precision,
+        scratch=arguments.scratch,
     )
-    write_image(out, _restore(image, model, value_range), like=image, overwrite=overwrite)
 
 
-def _restore(
-    image: ImageFile, model: LoadedModel, value_range: tuple[float, ...] | None
-) -> NDArray[np.generic]:
+def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> None:
     from tqdm import tqdm
 
-    from .restore import NonFiniteWarning, PixelError, RestoreError, ValueRangeError, deblur
+    from .filejobs import restore_file
+    from .restore import Finished, ModelReady, Retried, TileDone, ValueRangeError
 
-    device = str(_device_of(model))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NonFiniteWarning)
-        try:
-            low_high = (value_range[0], value_range[1]) if value_range else None
-            restored = deblur(image.pixels, model, device, value_range=low_high)
-        except ValueRangeError as error:
-            found, allowed = error.found, error.allowed
-            raise CommandError(
-                f"{image.path} has values from {found[0]:.6g} to {found[1]:.6g}, outside "
-                f"{allowed[0]:g} to {allowed[1]:g}; give the values of black and of white "
-                "with --range LO HI."
-            ) from error
-        except (PixelError, RestoreError) as error:
-            raise CommandError(f"{image.path}: {error}") from error
-    for warning in caught:
-        tqdm.write(f"darkdeblur: note: {image.path}: {warning.message}", file=sys.stderr)
-    return restored
+    def note(text: str) -> None:
+        tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
+
+    result = None
+    layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False) as bar:
+        for event in restore_file(job, options, overwrite=overwrite):
+            if isinstance(event, ModelReady):
+                for text in event.notes:
+                    note(text)
+                if event.plan.scratch_bytes or "recompute" in event.plan.places.values():
+                    note(f"Memory is short, so it is restored like this: {event.plan.describe()}.")
+            elif isinstance(event, TileDone):
+                plane = f"plane {event.plane + 1}/{event.planes}, " if event.planes > 1 else ""
+                bar.set_postfix_str(f"{plane}tile {event.done}/{event.total}", refresh=False)
+                bar.update(event.fraction - bar.n)
+            elif isinstance(event, Retried):
+                note(event.reason)
+            elif isinstance(event, Finished):
+                result = event.result
+    if result is None or result.status == "done":
+        return
+    error = result.error
+    if isinstance(error, ValueRangeError):
+        low, high = error.found
+        raise CommandError(
+            f"{job.source} has values from {low:.6g} to {high:.6g}, outside "
+            f"{error.allowed[0]:g} to {error.allowed[1]:g}; give the values of black and of "
+            "white with --range LO,HI, or take them from the image with --range data."
+        ) from error
+    if error is not None and not isinstance(error, (DarkDeblurError, OSError)):
+        raise error  # a mistake of ours: with its traceback
+    raise CommandError(f"{job.source}: {result.message}") from error
+
+
+def _parse_range(text: str) -> ValueRange:
+    if text in ("dtype", "data", "percentile"):
+        return text  # type: ignore[return-value]
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no range; write two numbers, as in 0,4095, or dtype, data or percentile"
+        ) from None
+
+
+def _parse_memory(text: str) -> int:
+    from .restore.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 # --- models
@@ -386,7 +410,8 @@ def _load(arguments: argparse.Namespace) -> LoadedModel:
     from .network import DEFAULT_MODEL
     from .restore import load_model
 
-    return load_model(arguments.model or DEFAULT_MODEL, arguments.device)
+    precision: Precision = getattr(arguments, "precision", "fp32")
+    return load_model(arguments.model or DEFAULT_MODEL, arguments.device, precision)
 
 
 def _device_of(model: LoadedModel) -> str:

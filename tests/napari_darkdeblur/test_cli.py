@@ -115,7 +115,7 @@ def test_the_ending_of_the_output_decides_the_format(
 def test_a_range_is_given_in_the_image_s_values(run, tmp_path: Path, random_model: Path):
     image = RNG.integers(0, 4096, (9, 8), np.uint16)
     write_image(tmp_path / "a.tif", image)
-    options = ["--model", random_model, "--range", "0", "4095"]
+    options = ["--model", random_model, "--range", "0,4095"]
     assert run("deblur", tmp_path / "a.tif", tmp_path / "b.tif", *options)[0] == 0
     np.testing.assert_array_equal(
         read_image(tmp_path / "b.tif").pixels,
@@ -127,7 +127,7 @@ def test_values_beyond_the_range_point_to_the_option(run, tmp_path: Path, identi
     tifffile.imwrite(tmp_path / "a.tif", np.float32([[0, 300]]))
     code, _, err = run("deblur", tmp_path / "a.tif", tmp_path / "b.tif", "--model", identity)
     assert code == 2
-    assert "--range LO HI" in complaint(err)
+    assert "--range LO,HI" in complaint(err)
     assert "300" in err
     assert "a.tif" in err
 
@@ -183,8 +183,14 @@ def test_existing_output_is_found_before_the_work(
         (["deblur", "photo.png", "out.png", "--model", "a/b.safetensors"], "no weights file"),
         (["deblur", "photo.png", "out.png", "--model", "photo.png"], "photo.png"),
         (["deblur", "photo.png", "out.png", "--device", "cuda:99"], "'cuda:99'"),
-        (["deblur", "photo.png", "out.png", "--range", "1", "0"], "value of black"),
-        (["deblur", "photo.png", "out.png", "--range", "1"], "expected 2 arguments"),
+        (["deblur", "photo.png", "out.png", "--range", "1,0"], "value of black"),
+        (["deblur", "photo.png", "out.png", "--range", "1"], "is no range"),
+        (["deblur", "photo.png", "out.png", "--memory", "much"], "amount of memory"),
+        (["deblur", "photo.png", "out.png", "--memory", "1MB"], "may be taken"),
+        (["deblur", "photo.png", "out.png", "--tile", "0"], "0 pixels"),
+        (["deblur", "photo.png", "out.png", "--axes", "YYC"], "YYC"),
+        (["deblur", "photo.png", "out.png", "--precision", "bf16"], "GPU"),
+        (["deblur", "photo.png", "out.png", "--scratch", "nowhere"], "not a folder"),
         (["deblur", "in/a.tif", "out.jpg"], "write PNG or TIFF instead"),
         (["deblur", "in/notes.txt", "out.png"], "not a PNG, JPEG or TIFF"),
         (["deblur", "photo.png"], "required: OUTPUT (see darkdeblur deblur --help)"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from napari_darkdeblur.network import blocks
 from napari_darkdeblur.network.blocks import (
     ChannelAttention,
     ContextualGate,
     DenseAttentionBlock,
+    SpatialMean,
     Upsample,
 )
 
@@ -77,3 +80,67 @@ def test_upsampling_starts_without_a_checkerboard():
     assert out.shape == (1, 4, 10, 12)
     cells = out.unflatten(3, (6, 2)).unflatten(2, (5, 2))
     torch.testing.assert_close(cells, cells[:, :, :, :1, :, :1].expand_as(cells))
+
+
+def every_block() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {
+        "dense": block(attention=True),
+        "dense without attention": block(attention=False),
+        "gate": ContextualGate(8, negative_slope=0.2),
+        "upsample": Upsample(8, 4, negative_slope=0.2),
+        "attention": ChannelAttention(8, reduction=2),
+    }
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1, 1), (1, 8, 13, 1), (3, 8, 10, 7)], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("name", every_block())
+def test_inference_computes_what_training_does_and_keeps_its_input(name: str, layout, shape):
+    module = every_block()[name].to(memory_format=layout)
+    x = torch.randn(shape).contiguous(memory_format=layout)
+    given = x.clone()
+    trained = module(x).detach()
+    for without_gradient in (torch.no_grad, torch.inference_mode):
+        with without_gradient():
+            torch.testing.assert_close(module(x), trained, atol=1e-6, rtol=1e-5)
+        assert torch.equal(x, given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_inference_works_in_other_types(dtype: torch.dtype):
+    x = torch.randn(1, 8, 6, 5, dtype=dtype)
+    tolerance = 0.05 if dtype == torch.bfloat16 else 1e-12
+    for module in every_block().values():
+        trained = module.to(dtype)(x).detach()
+        with torch.inference_mode():
+            inferred = module(x)
+        torch.testing.assert_close(inferred, trained, atol=tolerance, rtol=tolerance)
+
+
+def test_inference_does_without_the_adding_convolution(monkeypatch: pytest.MonkeyPatch):
+    """A build of torch may not have it."""
+    dense, x = block(attention=True), torch.randn(1, 8, 6, 5)
+    monkeypatch.setattr(blocks, "_ONEDNN_CONVOLUTION", None)
+    with torch.inference_mode():
+        inferred = dense(x)
+    torch.testing.assert_close(inferred, dense(x).detach())
+
+
+@pytest.mark.parametrize("gradient", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("size", [(1, 1), (6, 5)], ids=["of the image", "of every pixel"])
+def test_a_given_gate_replaces_the_block_s_own(gradient: bool, size, monkeypatch):
+    def refuse(self: SpatialMean, x: Tensor) -> Tensor:
+        raise AssertionError("the mean was computed")
+
+    dense, x, gate = block(attention=True), torch.randn(2, 8, 6, 5), torch.rand(2, 8, *size)
+    with torch.no_grad():
+        ungated = dense(x, torch.zeros_like(gate))
+    monkeypatch.setattr(SpatialMean, "forward", refuse)
+    with torch.set_grad_enabled(gradient):
+        torch.testing.assert_close(dense(x, gate).detach(), ungated + x * gate)
+
+
+def test_without_attention_a_gate_is_ignored():
+    dense, x = block(attention=False), torch.randn(1, 8, 6, 5)
+    assert torch.equal(dense(x, torch.zeros(1, 8, 1, 1)), dense(x))

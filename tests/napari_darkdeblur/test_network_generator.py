@@ -62,6 +62,29 @@ def test_a_zeroed_head_returns_the_input_exactly(config: GeneratorConfig, size):
         assert torch.equal(make_identity(config)(image), image)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        GeneratorConfig.small(),
+        GeneratorConfig(width=8, growth=4, channel_attention=False, contextual_gate=False),
+        GeneratorConfig(width=12, growth=20, levels=2, dense_layers=3, negative_slope=0.0),
+    ],
+    ids=["small", "Base", "odd"],
+)
+def test_inference_computes_what_training_does(config: GeneratorConfig):
+    net = make_network(config)
+    image = torch.rand(2, 3, 37, 50)
+    given = image.clone()
+    trained = net(image).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(net(image), trained, atol=1e-5, rtol=0)
+        net.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(net(image), trained, atol=1e-5, rtol=0)
+        with torch.device("meta"):
+            assert DarkDeblurNet(config)(torch.empty(2, 3, 37, 50)).shape == image.shape
+    assert torch.equal(image, given)
+
+
 def test_images_of_a_batch_do_not_see_each_other():
     net = make_network()
     first, second = torch.rand(2, 1, 3, 20, 24)

@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from napari_darkdeblur import DarkDeblurNet, deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel
@@ -20,7 +17,6 @@ from napari_darkdeblur.restore import (
     NonFiniteWarning,
     OutOfMemoryError,
     PixelError,
-    PixelFormat,
     RestoreError,
     ValueRangeError,
     available_devices,
@@ -32,7 +28,7 @@ from napari_darkdeblur.restore import (
 from .conftest import assert_sentence, make_identity, make_network
 
 SHAPES = [(9, 14), (9, 14, 1), (9, 14, 3), (9, 14, 4), (1, 1), (1, 1, 3), (3, 5), (17, 3)]
-DTYPES = ["u1", "u2", "f4", ">u2", ">f4"]
+DTYPES = ["u1", "u2", "i2", "f2", "f4", "f8", ">u2", ">f4"]
 
 
 def random_image(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -43,16 +39,16 @@ def random_image(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 class Replace(DarkDeblurNet):
-    """Stands for a network: returns a function of its input, and keeps the input."""
+    """Stands for a network: makes a function of its input of it, and keeps the input."""
 
     def __init__(self, function):
         super().__init__(make_network().config)
         self.function = function
         self.seen: list[torch.Tensor] = []
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def correction(self, image: torch.Tensor) -> torch.Tensor:
         self.seen.append(image.clone())
-        return self.function(image)
+        return self.function(image) - image
 
 
 def model_of(path: Path, network: DarkDeblurNet) -> LoadedModel:
@@ -77,23 +73,6 @@ def test_a_network_that_does_nothing_changes_nothing(identity: Path, shape, dtyp
     np.testing.assert_array_equal(restored, image)
     np.testing.assert_array_equal(image, before)
     assert not np.shares_memory(restored, image)
-
-
-@pytest.mark.parametrize("dtype", ["u1", "u2"])
-def test_every_integer_survives_the_way_there_and_back(dtype: str):
-    image = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(16, -1)
-    pixel_format = PixelFormat.of(image)
-    planes = pixel_format.to_planes(image)
-    assert (planes.min(), planes.max()) == (0, 1)
-    np.testing.assert_array_equal(pixel_format.from_planes(planes, image), image)
-
-
-@settings(deadline=None, max_examples=50)
-@given(hnp.arrays(np.float32, (4, 6), elements=st.floats(0, 1, width=32, allow_subnormal=True)))
-def test_every_float_from_0_to_1_survives_the_way_there_and_back(image: np.ndarray):
-    pixel_format = PixelFormat.of(image)
-    restored = pixel_format.from_planes(pixel_format.to_planes(image), image)
-    np.testing.assert_array_equal(restored, image)
 
 
 def test_a_network_that_does_something_changes_the_image(random_model: Path):
@@ -210,7 +189,8 @@ def test_the_model_s_own_value_range_is_used(identity: Path):
     model = dataclasses.replace(loaded, card=card)
     image = np.array([[0, 51, 255]], np.uint8)
     np.testing.assert_array_equal(deblur(image, model), image)
-    torch.testing.assert_close(model.network.seen[0][0, 0, 0], torch.tensor([-1, -0.6, 1]))
+    seen = model.network.seen[0][0, 0, 0, :3]
+    torch.testing.assert_close(seen, torch.tensor([-1, -0.6, 1]))
 
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, 300])
@@ -268,15 +248,11 @@ def test_an_image_without_any_finite_value_comes_back_as_it_is(random_model: Pat
         (np.zeros((0, 5), np.uint8), "no pixels"),
         (np.zeros((5, 5, 0), np.uint8), "no pixels"),
         (np.zeros((5, 5), bool), "bool"),
-        (np.zeros((5, 5), np.int16), "int16"),
-        (np.zeros((5, 5)), "float64"),
-        (np.zeros((5, 5), np.float16), "float16"),
+        (np.zeros((5, 5), np.int32), "int32"),
         (np.zeros((5, 5), complex), "complex"),
-        (np.zeros((5, 5, 2), np.uint8), r"\(5, 5, 2\)"),
         (np.zeros(5, np.uint8), r"\(5,\)"),
         (np.uint8(3), r"\(\)"),
-        (np.zeros((2, 5, 5, 3), np.uint8), r"\(2, 5, 5, 3\)"),
-        (np.zeros((3, 5, 6), np.uint8), "moveaxis"),
+        (np.zeros((1, 1, 1, 1, 2, 5, 5), np.uint8), "axes"),
     ],
 )
 def test_an_image_that_cannot_be_restored_is_refused(identity: Path, image, says: str):
@@ -292,9 +268,12 @@ def test_a_value_range_that_is_none_is_refused(identity: Path, value_range):
     assert_sentence(str(caught.value))
 
 
-def test_integers_outside_a_given_range_are_refused(identity: Path):
-    with pytest.raises(ValueRangeError, match="5000"):
-        deblur(np.array([[0, 5000]], np.uint16), identity, value_range=(0, 4095))
+def test_values_outside_a_given_range_keep_what_lies_outside(add_one: LoadedModel):
+    """The network sees them cut off; a hot pixel stays hot."""
+    image = np.array([[0, 4095, 5000, 65535]], np.uint16)
+    restored = deblur(image, add_one, value_range=(0, 4095))
+    np.testing.assert_array_equal(restored, [[4095, 4095, 5000, 65535]])
+    assert add_one.network.seen[0][0, 0, 0].tolist() == [0, 1, 1, 1]
 
 
 def test_output_that_is_not_finite_is_an_error(identity: Path):
@@ -351,7 +330,7 @@ def test_too_little_memory_gives_a_sentence(identity: Path, error: Exception):
         raise error
 
     model = model_of(identity, Replace(fail))
-    with pytest.raises(OutOfMemoryError, match="5 × 3 pixels") as caught:
+    with pytest.raises(OutOfMemoryError, match="too little memory") as caught:
         deblur(np.zeros((3, 5), np.uint8), model)
     assert_sentence(str(caught.value))
 

@@ -8,10 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_darkdeblur import __version__
 from napari_darkdeblur.arguments import ArgumentParser, CommandError
 from napari_darkdeblur.errors import DarkDeblurError
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_darkdeblur.network import LoadedModel
 
 USER_ERROR = 2
 
@@ -134,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--model", action="append", metavar="NAME", help="weights (name or path); may be repeated"
     )
+    check.add_argument(
+        "--tiling",
+        action="append",
+        choices=["whole", "exact", "local", "fast"],
+        help="how to restore (default: whole); may be repeated",
+    )
     check.add_argument("--preset", action="append", help="paper, night; may be repeated")
     check.add_argument(
         "--set",
@@ -243,22 +255,24 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from napari_darkdeblur.network import DEFAULT_MODEL, load_weights
-    from napari_darkdeblur.restore import choose_device
+    import torch
+
+    from napari_darkdeblur.network import DEFAULT_MODEL
+    from napari_darkdeblur.restore import deblur, load_model
 
     from .config import ValidationConfig, parse_section
     from .data import cache_images, default_cache_folder, find_images
     from .synthesis_files import degradation_from_options
-    from .validation import results_table, validate, validation_pairs
+    from .validation import measure, results_table, validation_pairs
 
     given = arguments.model or [DEFAULT_MODEL]
-    models = [load_weights(name) for name in given]
+    models = [load_model(name, arguments.device) for name in given]
     names = [model.name for model in models]
     # Two files of the same name in different folders are told apart by what was typed.
     labels = [
         name if names.count(name) == 1 else text for name, text in zip(names, given, strict=True)
     ]
-    device = choose_device(arguments.device)
+    tilings = arguments.tiling or ["whole"]
     degradations = [
         degradation_from_options(preset, arguments.set)
         for preset in arguments.preset or ["paper", "night"]
@@ -271,10 +285,20 @@ def _validate(arguments: argparse.Namespace) -> int:
     show = not arguments.quiet
     cache = cache_images(find_images(arguments.data), folder, progress=show)
     pairs = validation_pairs(config, (cache,))
-    results = {
-        label: validate(model.network.to(device), pairs, device, progress=show)
-        for label, model in zip(labels, models, strict=True)
-    }
+    results = {}
+    for label, model in zip(labels, models, strict=True):
+        for tiling in tilings:
+
+            def restore(
+                blurred: torch.Tensor, model: LoadedModel = model, tiling: str = tiling
+            ) -> torch.Tensor:
+                pixels = blurred.permute(1, 2, 0).numpy()
+                restored = deblur(pixels, model, arguments.device, axes="YXC", tiling=tiling)
+                return torch.from_numpy(restored).permute(2, 0, 1)
+
+            name = label if len(tilings) == 1 else f"{label}, {tiling}"
+            results[name] = measure(restore, pairs, progress=show)
+    device = next(models[0].network.parameters()).device
     print(f"{min(config.images, len(cache))} images, {config.crop} pixels a side, {device}:")
     print(results_table(results))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,14 +87,9 @@ def validation_pairs(
 
 @torch.no_grad()
 def validate(
-    network: nn.Module,
-    pairs: list[ValidationPair],
-    device: torch.device,
-    progress: bool = False,
+    network: nn.Module, pairs: list[ValidationPair], device: torch.device
 ) -> dict[str, float]:
     """Measure what a network makes of the pairs.
-
-    Images are compared as they would be saved, rounded to 8 bits.
 
     Parameters
     ----------
@@ -103,6 +99,33 @@ def validate(
         See `validation_pairs`.
     device : torch.device
         Where the network is.
+
+    Returns
+    -------
+    dict of float
+        See `measure`.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        return measure(lambda blurred: network(blurred[None].to(device))[0].float(), pairs)
+    finally:
+        network.train(was_training)
+
+
+def measure(
+    restore: Callable[[Tensor], Tensor], pairs: list[ValidationPair], progress: bool = False
+) -> dict[str, float]:
+    """Measure what a way of restoring makes of the pairs.
+
+    Images are compared as they would be saved, rounded to 8 bits.
+
+    Parameters
+    ----------
+    restore : callable
+        Maps (3, H, W) to the same shape.
+    pairs : list of ValidationPair
+        See `validation_pairs`.
     progress : bool
         Whether to show a bar.
 
@@ -115,27 +138,20 @@ def validate(
     Raises
     ------
     ValueError
-        The network's output is not finite.
+        What was restored is not finite.
     """
-    was_training = network.training
     sums: dict[str, list[float]] = {}
-    network.eval()
-    try:
-        for pair in tqdm(
-            pairs, desc="validating", unit="image", disable=None if progress else True
-        ):
-            restored = network(pair.blurred[None].to(device))[0].float().clamp(0, 1).cpu()
-            reference = _as_saved(pair.sharp)
-            for suffix, image in (("", restored), ("_input", pair.blurred)):
-                measured = compare(_as_saved(image), reference)
-                for metric, value in (
-                    ("psnr", measured.psnr),
-                    ("ssim", measured.ssim),
-                    ("ciede2000", measured.ciede2000_mean),
-                ):
-                    sums.setdefault(f"{pair.group}/{metric}{suffix}", []).append(float(value))
-    finally:
-        network.train(was_training)
+    for pair in tqdm(pairs, desc="validating", unit="image", disable=None if progress else True):
+        restored = restore(pair.blurred).clamp(0, 1).cpu()
+        reference = _as_saved(pair.sharp)
+        for suffix, image in (("", restored), ("_input", pair.blurred)):
+            measured = compare(_as_saved(image), reference)
+            for metric, value in (
+                ("psnr", measured.psnr),
+                ("ssim", measured.ssim),
+                ("ciede2000", measured.ciede2000_mean),
+            ):
+                sums.setdefault(f"{pair.group}/{metric}{suffix}", []).append(float(value))
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 

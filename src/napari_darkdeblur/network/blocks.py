@@ -1,4 +1,8 @@
-"""The parts of the generator: dense-attention block, contextual gate, level transitions."""
+"""The parts of the generator: dense-attention block, contextual gate, level transitions.
+
+Where no gradient is wanted, the same sums are computed with less memory and fewer passes over
+it: in place, and without copies. No part ever writes to the tensor that it is given.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,37 @@ from torch import Tensor, nn
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """Return a 3 × 3 convolution, zero-padded by 1."""
     return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+
+
+def leaky_relu(x: Tensor, negative_slope: float) -> Tensor:
+    """Return LeakyReLU of a tensor that nobody else needs, in place where no gradient is."""
+    return F.leaky_relu(x, negative_slope, inplace=not torch.is_grad_enabled())
+
+
+# A convolution that adds to a tensor. torch has it for its own compiler, on CPUs with oneDNN.
+_ONEDNN_CONVOLUTION = getattr(torch.ops.mkldnn, "_convolution_pointwise_", None)
+
+
+def add_conv3x3_(total: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Add to ``total`` the 3 × 3 convolution of ``x``, without a bias.
+
+    Parameters
+    ----------
+    total : Tensor
+        (N, K, H, W), channels last; it is written to.
+    x : Tensor
+        (N, C, H, W), channels last.
+    weight : Tensor
+        (K, C, 3, 3).
+    """
+    # Under autocast the total may have another type than x: torch's own convolution follows.
+    if _ONEDNN_CONVOLUTION is None or not x.dtype == total.dtype == torch.float32:
+        total.add_(F.conv2d(x, weight, padding=1))
+        return
+    padding = stride = dilation = [1, 1]
+    _ONEDNN_CONVOLUTION.binary(
+        total, x, weight, None, padding, stride, dilation, 1, "add", 1.0, None, [], None
+    )
 
 
 class SpatialMean(nn.Module):
@@ -88,16 +123,60 @@ class DenseAttentionBlock(nn.Module):
             for i in range(layers)
         )
         self.shortcut = ChannelAttention(channels, reduction) if attention else nn.Identity()
+        self.growth = growth
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape."""
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Apply the block.
+
+        Parameters
+        ----------
+        x : Tensor
+            (N, C, H, W); it is not written to.
+        gate : Tensor, optional
+            What the short-cut is multiplied by, in place of the gate of the block's own
+            channel means: (N, C, 1, 1) or (N, C, H, W). Without attention it is ignored.
+
+        Returns
+        -------
+        Tensor
+            (N, C, H, W).
+        """
+        in_place = not torch.is_grad_enabled()
+        by_sums = in_place and x.device.type == "cpu"
+        features = self._dense_by_sums(x) if by_sums else self._dense(x)
+        if not isinstance(self.shortcut, ChannelAttention):
+            return features.add_(x) if in_place else features + x
+        if gate is None:
+            gate = self.shortcut.gate(self.shortcut.mean(x))
+        return features.addcmul_(x, gate) if in_place else features + x * gate
+
+    def _dense(self, x: Tensor) -> Tensor:
+        """Return X_l, the output of the last convolution (eq. 1)."""
         features = [x]
         for conv in self.convs:
             stacked = torch.cat(features, dim=1) if len(features) > 1 else x
-            features.append(F.leaky_relu(conv(stacked), self.negative_slope))
-        shortcut: Tensor = self.shortcut(x)
-        return features[-1] + shortcut
+            features.append(leaky_relu(conv(stacked), self.negative_slope))
+        return features[-1]
+
+    def _dense_by_sums(self, x: Tensor) -> Tensor:
+        """Return X_l without stacking features.
+
+        The convolution of a stack is the sum of the convolutions of its parts. On a CPU that
+        saves the copies, almost half of the memory, and time: narrow convolutions stay in the
+        cache. On a GPU one wide convolution is faster, and rounds once in half precision.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        features: list[Tensor] = []
+        for conv in self.convs:
+            assert isinstance(conv, nn.Conv2d)
+            starts = list(range(x.shape[1], conv.in_channels, self.growth))
+            of_x, *of_features = conv.weight.tensor_split(starts, dim=1)
+            total = F.conv2d(x, of_x, conv.bias, padding=1)
+            for feature, weight in zip(features, of_features, strict=True):
+                add_conv3x3_(total, feature, weight)
+            features.append(leaky_relu(total, self.negative_slope))
+        return features[-1]
 
 
 class ContextualGate(nn.Module):
@@ -114,8 +193,12 @@ class ContextualGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        features, gate = self.conv(x).chunk(2, dim=1)
-        return F.leaky_relu(features, self.negative_slope) * torch.sigmoid(gate)
+        both = self.conv(x)
+        features, gate = both.chunk(2, dim=1)
+        if torch.is_grad_enabled():
+            return F.leaky_relu(features, self.negative_slope) * torch.sigmoid(gate)
+        F.leaky_relu_(features, self.negative_slope)
+        return F.glu(both, dim=1)  # first half * sigmoid(second half), in one pass
 
 
 class Upsample(nn.Module):
@@ -146,6 +229,10 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
-        x = F.leaky_relu(self.reduce(x), self.negative_slope)
-        activated: Tensor = self.activation(F.pixel_shuffle(self.expand(x), 2))
-        return activated
+        x = self.expand(leaky_relu(self.reduce(x), self.negative_slope))
+        if torch.is_grad_enabled():
+            activated: Tensor = self.activation(F.pixel_shuffle(x, 2))
+            return activated
+        # The same before the shuffle, where it is quicker.
+        x = F.prelu(x, self.activation.weight.repeat_interleave(4))
+        return F.pixel_shuffle(x, 2)

@@ -1,19 +1,63 @@
 """Restoring images: what the plugin and the command line have in common."""
 
-from .devices import DeviceError, available_devices, choose_device
-from .engine import NonFiniteWarning, OutOfMemoryError, RestoreError, deblur, load_model
-from .pixels import PixelError, PixelFormat, ValueRangeError
+from .axes import Axes, AxesError
+from .devices import (
+    PRECISIONS,
+    DeviceError,
+    Precision,
+    available_devices,
+    choose_device,
+    choose_dtype,
+)
+from .engine import (
+    NonFiniteWarning,
+    OutOfMemoryError,
+    RestoreError,
+    RestoreOptions,
+    deblur,
+    estimate,
+    load_model,
+    restore,
+)
+from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
+from .image_view import ImageView, ValueRange
+from .memory import format_bytes, parse_bytes
+from .pixels import PixelError, ValueRangeError
+from .plan import TILINGS, BudgetError, Plan, Tiling, make_plan
 
 __all__ = [
+    "PRECISIONS",
+    "TILINGS",
+    "Axes",
+    "AxesError",
+    "BudgetError",
     "DeviceError",
+    "Event",
+    "Finished",
+    "ImageView",
+    "ModelReady",
     "NonFiniteWarning",
     "OutOfMemoryError",
     "PixelError",
-    "PixelFormat",
+    "Plan",
+    "PlaneDone",
+    "Precision",
     "RestoreError",
+    "RestoreOptions",
+    "Result",
+    "Retried",
+    "TileDone",
+    "Tiling",
+    "ValueRange",
     "ValueRangeError",
     "available_devices",
     "choose_device",
+    "choose_dtype",
     "deblur",
+    "estimate",
+    "format_bytes",
     "load_model",
+    "make_plan",
+    "parse_bytes",
+    "restore",
 ]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
 import torch
 
 from ..errors import DarkDeblurError
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
 
 
 class DeviceError(DarkDeblurError, ValueError):
@@ -56,3 +63,58 @@ def choose_device(device: str = "auto") -> torch.device:
             f"{', '.join(available)}, and 'auto' chooses."
         )
     return torch.device(name)
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype in which a network computes.
+
+    Parameters
+    ----------
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        ``"tf32"`` is float32 whose products are rounded to 10 bits, on CUDA devices.
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    torch.dtype
+        float32, bfloat16 or float16.
+
+    Raises
+    ------
+    DeviceError
+        There is no such precision, or the device is much slower with it than without.
+    """
+    if precision not in PRECISIONS:
+        raise DeviceError(
+            f"There is no precision {precision!r}; there are {', '.join(PRECISIONS)}."
+        )
+    if precision != "fp32" and device.type == "cpu":
+        raise DeviceError(
+            f"Precision {precision} needs a GPU: a CPU computes it slower than fp32, most of "
+            "them a hundred times slower."
+        )
+    if precision == "tf32" and device.type != "cuda":
+        raise DeviceError("Precision tf32 needs a CUDA device.")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+
+
+@contextlib.contextmanager
+def numerics(precision: Precision) -> Iterator[None]:
+    """Let float32 on a GPU be float32, unless TF32 was asked for (torch's own default is TF32).
+
+    Parameters
+    ----------
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        See `choose_dtype`.
+    """
+    settings: Any = getattr(torch.backends.cudnn, "conv", None)
+    name, strict, fast = "fp32_precision", "ieee", "tf32"
+    if not hasattr(settings, name):  # torch before 2.9
+        settings, name, strict, fast = torch.backends.cudnn, "allow_tf32", False, True  # type: ignore[assignment]
+    before = getattr(settings, name)
+    setattr(settings, name, fast if precision == "tf32" else strict)
+    try:
+        yield
+    finally:
+        setattr(settings, name, before)

@@ -1,23 +1,47 @@
-"""Running the network on an image."""
+"""Restoring images of any size, dtype and number of axes.
+
+`restore` is what the plugin, the command line and `deblur` have in common: an iterator of events
+that ends with a result and does not raise.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
+import logging
 import os
+import threading
+import time
 import warnings
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import DarkDeblurError
 from ..network import DEFAULT_MODEL, LoadedModel, find_weights, load_weights
-from .devices import choose_device
-from .pixels import PixelFormat, Planes
+from ..network.stages import Region
+from .axes import Axes
+from .devices import Precision, choose_device, choose_dtype, numerics
+from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
+from .image_view import ImageView, ValueRange
+from .memory import default_budget
+from .pixels import PixelArray, StoppedError
+from .plan import BudgetError, Plan, Tiling, make_plan
+from .plane import restore_plane
+
+_log = logging.getLogger(__name__)
+
+# Below this, a smaller tile saves no memory worth mentioning.
+_SMALLEST_RETRY = 64
 
 
 class RestoreError(DarkDeblurError, RuntimeError):
@@ -32,32 +56,125 @@ class NonFiniteWarning(UserWarning):
     """The image has values that are NaN or infinite; they were left as they are."""
 
 
-def deblur(
-    image: NDArray[Any],
-    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
-    device: str = "auto",
-    *,
-    value_range: tuple[float, float] | None = None,
-) -> NDArray[Any]:
-    """Remove motion blur and noise from an image.
+class Output(Protocol):
+    """What takes restored pixels: a numpy, zarr or memory-mapped array."""
 
-    The whole image is restored at once.
+    def __setitem__(self, index: Any, values: Any, /) -> None:
+        """Take in a block; indices are tuples of ints and slices."""
+        ...
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How to restore.
 
     Parameters
     ----------
-    image : ndarray
-        (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, whose alpha is kept;
-        uint8, uint16 or float32; any height and width from 1. It is not changed.
     model : str, path-like or LoadedModel
-        A model's name or the path of a weights file (see `load_weights`), or a loaded
-        model.
+        A model's name or the path of a weights file (see `load_weights`), or a loaded model.
     device : str
         ``"auto"`` (a CUDA device if there is one, else the CPU), ``"cpu"``, ``"cuda"``,
-        ``"cuda:1"``, ``"mps"``.
-    value_range : tuple of float, optional
-        The values of black and of white, for instance ``(0, 4095)`` for 12 bits in uint16.
-        The default is the dtype's whole range for integers and ``(0, 1)`` for floats. It is
-        never taken from the image, and results are limited to it.
+        ``"cuda:1"``, ``"mps"``. If ``"auto"`` chose a device that turns out to have too little
+        memory, the CPU takes over.
+    axes : str, optional
+        The axes, such as ``"TZYX"``; guessed from the shape if not given (see `Axes`).
+    value_range : {"dtype", "data", "percentile"} or tuple of float
+        Which values are black and white (see `ImageView`).
+    tiling : {"auto", "whole", "exact", "local", "fast"}
+        See `make_plan`.
+    tile : int, optional
+        Side of a tile in pixels; the default is what fits.
+    memory : int, optional
+        Bytes that restoring may take on the device; the default is a share of what is free.
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        See `choose_dtype`.
+    scratch : pathlib.Path, optional
+        Folder for scratch files; the default is the system's for temporary files.
+    """
+
+    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL
+    device: str = "auto"
+    axes: str | None = None
+    value_range: ValueRange = "dtype"
+    tiling: Tiling = "auto"
+    tile: int | None = None
+    memory: int | None = None
+    precision: Precision = "fp32"
+    scratch: Path | None = None
+
+
+def restore(
+    array: PixelArray,
+    output: Output,
+    options: RestoreOptions | None = None,
+    *,
+    stop: threading.Event | None = None,
+) -> Generator[Event, None, Result]:
+    """Restore an image, plane by plane and tile by tile, and tell how it goes.
+
+    Parameters
+    ----------
+    array : PixelArray
+        The pixels: a numpy, dask, zarr or memory-mapped array, or anything with ``shape``,
+        ``dtype`` and slicing. Planes and tiles are read as they are needed.
+    output : Output
+        Of the same shape and dtype; planes and tiles are written as they are done. It must not
+        be the input.
+    options : RestoreOptions, optional
+        How.
+    stop : threading.Event, optional
+        When it is set, restoring ends after the tile at hand.
+
+    Yields
+    ------
+    Event
+        `ModelReady` first, `Finished` last.
+
+    Returns
+    -------
+    Result
+        Done, cancelled, or failed with a sentence for the user. Nothing is raised; unless it is
+        done, the output is incomplete and should be thrown away.
+    """
+    job = _Job(array, output, options or RestoreOptions(), stop or threading.Event())
+    status, message = "done", ""
+    problem: Exception | None = None
+    try:
+        yield from job.run()
+    except StoppedError:
+        status, message = "cancelled", "Restoring was cancelled."
+    except DarkDeblurError as error:
+        status, message, problem = "failed", str(error), error
+    except Exception as error:
+        # Of the array, which may be a file or a computation, or of a device's driver.
+        _log.debug("Restoring failed", exc_info=True)
+        status, message, problem = "failed", f"Restoring failed: {_one_line(error)}.", error
+    finally:
+        job.free()
+    result = job.result(status, message, problem)
+    yield Finished(result)
+    return result
+
+
+def deblur(
+    image: PixelArray,
+    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
+    device: str = "auto",
+    **options: Any,
+) -> NDArray[Any]:
+    """Remove motion blur and noise from an image or a stack of images.
+
+    Parameters
+    ----------
+    image : array-like
+        Grey, RGB or RGBA (alpha is kept), with any further axes, of which every plane is
+        restored on its own; uint8, uint16, int16, float16, float32 or float64; any height and
+        width from 1. It is not changed.
+    model, device
+        See `RestoreOptions`.
+    **options
+        The other fields of `RestoreOptions`: ``axes="TYX"``, ``value_range=(0, 4095)``,
+        ``tiling="exact"`` and so on.
 
     Returns
     -------
@@ -67,13 +184,13 @@ def deblur(
     Raises
     ------
     PixelError
-        The image's shape, dtype or values cannot be restored.
+        The image's shape, axes, dtype or values cannot be restored.
     DeviceError
-        There is no such device.
+        There is no such device, or not with this precision.
     FileNotFoundError, WeightsError
         The model cannot be loaded.
-    OutOfMemoryError
-        The device has too little memory.
+    BudgetError, OutOfMemoryError
+        It takes more memory than there is, or than was allowed.
     RestoreError
         The network's output is not finite.
 
@@ -86,32 +203,78 @@ def deblur(
     --------
     >>> import napari_darkdeblur
     >>> restored = napari_darkdeblur.deblur(photograph)  # doctest: +SKIP
+    >>> restored = napari_darkdeblur.deblur(movie, axes="TYX")  # doctest: +SKIP
     """
-    image = np.asarray(image)
-    pixel_format = PixelFormat.of(image, value_range)
-    loaded = load_model(model, device)
-    if nonfinite := pixel_format.nonfinite(image):
+    if not hasattr(image, "shape"):
+        image = np.asarray(image)
+    output = np.empty(image.shape, image.dtype)
+    job = _Job(image, output, RestoreOptions(model, device, **options), threading.Event())
+    try:
+        for event in job.run():
+            if isinstance(event, Retried):
+                _log.warning(event.reason)
+    finally:
+        job.free()
+    view = job.view
+    assert view is not None
+    if view.nonfinite:
         warnings.warn(
-            f"{nonfinite} of the image's values are NaN or infinite; they were left as "
-            "they are, and the network saw their nearest finite neighbours instead.",
+            f"{view.nonfinite_count} of the image's values are NaN or infinite; they were left "
+            "as they are, and the network saw their nearest finite neighbours instead.",
             NonFiniteWarning,
             stacklevel=2,
         )
-    planes = _run(loaded, pixel_format.to_planes(image))
-    return pixel_format.from_planes(planes, image)
+    return output
+
+
+def estimate(
+    shape: tuple[int, ...], dtype: Any, options: RestoreOptions | None = None
+) -> tuple[Plan, int]:
+    """Return how an image would be restored, without doing it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image.
+    dtype : dtype-like
+        Of the image.
+    options : RestoreOptions, optional
+        How.
+
+    Returns
+    -------
+    plan : Plan
+        For each plane, with the predicted peak of memory, output included, and time.
+    planes : int
+        Number of planes.
+
+    Raises
+    ------
+    AxesError, BudgetError, DeviceError, FileNotFoundError, WeightsError
+        As in `deblur`.
+    """
+    options = options or RestoreOptions()
+    axes = Axes.parse(options.axes, shape) if options.axes else Axes.guess(shape)
+    loaded = load_model(options.model, options.device, options.precision)
+    held = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return _plan(loaded, axes.height, axes.width, options, held), axes.plane_count
 
 
 def load_model(
-    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL, device: str = "auto"
+    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
+    device: str = "auto",
+    precision: Precision = "fp32",
 ) -> LoadedModel:
     """Load a model on a device; the last ones loaded by name or path are kept.
 
     Parameters
     ----------
     model : str, path-like or LoadedModel
-        See `deblur`. A loaded model is copied to the device if it is on another one.
+        See `RestoreOptions`. A loaded model is copied to the device if it is on another one.
     device : str
-        See `deblur`.
+        See `RestoreOptions`.
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        See `choose_dtype`.
 
     Returns
     -------
@@ -121,57 +284,270 @@ def load_model(
     Raises
     ------
     DeviceError
-        There is no such device.
+        There is no such device, or not with this precision.
     FileNotFoundError, WeightsError
         The model cannot be loaded.
     """
     where = choose_device(device)
+    dtype = choose_dtype(precision, where)
     if isinstance(model, LoadedModel):
-        if next(model.network.parameters()).device == where:
+        weight = next(model.network.parameters())
+        if (weight.device, weight.dtype) == (where, dtype):
             return model
         # A copy: the caller's network stays where it is.
-        return dataclasses.replace(model, network=copy.deepcopy(model.network).to(where))
+        network = copy.deepcopy(model.network).to(where, dtype)
+        return dataclasses.replace(model, network=network)
     path = find_weights(model).absolute()
     # A file that was replaced is read again.
     modified = path.stat().st_mtime_ns if path.is_file() else None
-    return _load_cached(path, modified, where)
+    return _load_cached(path, modified, where, dtype)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_cached(path: Path, modified: int | None, device: torch.device) -> LoadedModel:
+def _load_cached(
+    path: Path, modified: int | None, device: torch.device, dtype: torch.dtype
+) -> LoadedModel:
     loaded = load_weights(path)
-    loaded.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loaded.network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return loaded
 
 
-def _run(loaded: LoadedModel, planes: Planes) -> Planes:
-    """Run the network on (3, H, W) planes, black 0 and white 1."""
-    black, white = loaded.value_range
+def _plan(loaded: LoadedModel, height: int, width: int, options: RestoreOptions, held: int) -> Plan:
     device = next(loaded.network.parameters()).device
-    height, width = planes.shape[1:]
-    try:
-        with torch.inference_mode():
-            batch = torch.from_numpy(planes)[None].to(device, memory_format=torch.channels_last)
-            restored = loaded.network(batch * (white - black) + black)
-            restored = (restored[0] - black) / (white - black)
-            result: Planes = restored.contiguous().cpu().numpy()
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"{device} has too little memory to restore {width} × {height} pixels at once; "
-            "restore parts of the image, or choose another device or a smaller model."
-        ) from error
-    if not np.isfinite(result).all():
-        raise RestoreError(
-            f"Model {loaded.name!r} gave values that are not finite on {device}; try "
-            "another device or another model."
+    return make_plan(
+        loaded.network,
+        height,
+        width,
+        options.memory if options.memory is not None else default_budget(device),
+        tiling=options.tiling,
+        tile=options.tile,
+        held=held if device.type == "cpu" else 0,
+        scratch=options.scratch,
+    )
+
+
+class _Job:
+    """One image being restored: what is decided once, and what changes when memory runs out."""
+
+    def __init__(
+        self, array: PixelArray, output: Output, options: RestoreOptions, stop: threading.Event
+    ) -> None:
+        self.array, self.output, self.options, self.stop = array, output, options, stop
+        self.view: ImageView | None = None
+        self.loaded: LoadedModel | None = None
+        self.plan: Plan | None = None
+        self.planes_done = 0
+        self.started = time.perf_counter()
+
+    @property
+    def device(self) -> torch.device:
+        assert self.loaded is not None
+        return next(self.loaded.network.parameters()).device
+
+    def run(self) -> Iterator[Event]:
+        options = self.options
+        self.loaded = load_model(options.model, options.device, options.precision)
+        view = self.view = ImageView(self.array, options.axes, options.value_range, stop=self.stop)
+        self._check_stop()
+        self.plan = self._make_plan(options)
+        yield ModelReady(
+            self.loaded.name, str(self.device), self.plan, view.plane_count, tuple(view.notes)
         )
-    return result
+        for plane in range(view.plane_count):
+            while True:
+                try:
+                    yield from self._restore_plane(plane)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    reason = str(error)
+                else:
+                    break
+                # Outside of the except clause: there the traceback would keep the tensors.
+                yield self._with_less_memory(plane, reason)
+            self.planes_done += 1
+            yield PlaneDone(plane, view.plane_count, view.describe(plane))
+
+    def free(self) -> None:
+        if self.loaded is not None and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def result(self, status: Any, message: str, error: Exception | None) -> Result:
+        loaded, view = self.loaded, self.view
+        return Result(
+            status=status,
+            message=message,
+            planes_done=self.planes_done,
+            seconds=time.perf_counter() - self.started,
+            model=loaded.name if loaded is not None else "",
+            sha256=loaded.sha256 if loaded is not None else "",
+            device=str(self.device) if loaded is not None else "",
+            plan=self.plan,
+            notes=tuple(view.notes) if view is not None else (),
+            error=error,
+        )
+
+    def _make_plan(self, options: RestoreOptions) -> Plan:
+        assert self.loaded is not None
+        assert self.view is not None
+        output: Any = self.output
+        in_memory = isinstance(output, np.ndarray) and not isinstance(output, np.memmap)
+        held = output.nbytes if in_memory else 0
+        return _plan(self.loaded, self.view.height, self.view.width, options, held)
+
+    def _restore_plane(self, plane: int) -> Iterator[Event]:
+        assert self.loaded is not None
+        assert self.view is not None
+        assert self.plan is not None
+        view, plan, network = self.view, self.plan, self.loaded.network
+        io = _Plane(view, plane, self.output, self.loaded)
+        work = _Work(plan, plane, view.plane_count, self.started)
+        steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
+        with contextlib.closing(steps):
+            while True:
+                self._check_stop()
+                # Set up anew for each step: between steps the caller's code runs.
+                with torch.inference_mode(), numerics(self.options.precision):
+                    step = next(steps, None)
+                if step is None:
+                    return
+                yield work.done(*step)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise StoppedError
+
+    def _with_less_memory(self, plane: int, reason: str) -> Retried:
+        """Change the plan, or the device, after memory ran out."""
+        assert self.loaded is not None
+        assert self.plan is not None
+        assert self.view is not None
+        device = str(self.device)
+        self.free()
+        whole = self.plan.mode == "whole"
+        tile = max(self.view.height, self.view.width) if whole else self.plan.tile
+        tile = min(tile // 2, 1024)
+        if tile >= _SMALLEST_RETRY:
+            tiling: Tiling = "exact" if whole else self.plan.mode
+            smaller = dataclasses.replace(self.options, tiling=tiling, tile=tile)
+            with contextlib.suppress(BudgetError):
+                self.plan = self._make_plan(smaller)
+                self.options = smaller
+                return Retried(
+                    plane, self.plan, device, f"{device} ran out of memory; going on in tiles "
+                    f"of {tile} pixels.",
+                )  # fmt: skip
+        if self.device.type != "cpu" and self.options.device == "auto":
+            self.options = dataclasses.replace(
+                self.options, device="cpu", precision="fp32", tile=None, memory=None
+            )
+            self.loaded = load_model(self.options.model, "cpu")
+            self.plan = self._make_plan(self.options)
+            return Retried(
+                plane, self.plan, "cpu", f"{device} has too little memory; going on on the CPU."
+            )
+        instead = "choose another device or a smaller model"
+        if self.device.type != "cpu":
+            instead = "choose the device 'cpu' or a smaller model"
+        raise OutOfMemoryError(
+            f"{device} has too little memory, even in tiles of {self.plan.tile} pixels; close "
+            f"other programs, or {instead} ({_shortened(reason)})."
+        )
+
+
+class _Plane:
+    """A plane of the image as `restore_plane` takes it."""
+
+    def __init__(self, view: ImageView, plane: int, output: Output, loaded: LoadedModel) -> None:
+        self._view, self._plane, self._output, self._loaded = view, plane, output, loaded
+        weight = next(loaded.network.parameters())
+        self._device, self._dtype = weight.device, weight.dtype
+        stride = loaded.stride
+        self.bounds = Region(
+            0, 0, view.height + -view.height % stride, view.width + -view.width % stride
+        )
+
+    def read(self, region: Region) -> Tensor:
+        """Return (1, 3, h, w); beyond the lower and right border the last pixels repeat."""
+        rows, columns = self._real(region)
+        image = torch.from_numpy(self._view.read(self._plane, rows, columns))[None]
+        below = region.height - image.shape[2]
+        right = region.width - image.shape[3]
+        if below or right:
+            image = F.pad(image, (0, right, 0, below), mode="replicate")
+        black, white = self._loaded.value_range
+        if (black, white) != (0, 1):
+            image = image * (white - black) + black
+        return image.to(self._device, self._dtype, memory_format=torch.channels_last)
+
+    def write(self, region: Region, correction: Tensor) -> None:
+        """Add the correction to the image and put the result where it belongs."""
+        rows, columns = self._real(region)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        black, white = self._loaded.value_range
+        restored = self._view.read(self._plane, rows, columns)
+        change = correction[0, :, :height, :width].to("cpu", torch.float32)
+        restored += change.numpy() / np.float32(white - black)
+        if not np.isfinite(restored).all():
+            raise RestoreError(
+                f"Model {self._loaded.name!r} gave values that are not finite on {self._device}; "
+                "try another device, precision fp32, or another model."
+            )
+        block = self._view.restored_block(self._plane, rows, columns, restored)
+        self._output[self._view.axes.index(self._plane, rows, columns)] = block
+
+    def _real(self, region: Region) -> tuple[slice, slice]:
+        """Return the part of a region that is not padding."""
+        return (
+            slice(region.top, min(region.bottom, self._view.height)),
+            slice(region.left, min(region.right, self._view.width)),
+        )
+
+
+class _Work:
+    """How much of the work is done."""
+
+    def __init__(self, plan: Plan, plane: int, planes: int, started: float) -> None:
+        self._plan, self._plane, self._planes, self._started = plan, plane, planes, started
+        self._tiles = 0
+        self._seconds = 0.0
+        self._total = sum(
+            self._weight(stage, tile) for stage, tiles in plan.tiles.items() for tile in tiles
+        )
+
+    def done(self, stage: str, tile: Region) -> TileDone:
+        self._tiles += 1
+        self._seconds += self._weight(stage, tile)
+        fraction = min((self._plane + self._seconds / self._total) / self._planes, 1.0)
+        elapsed = time.perf_counter() - self._started
+        return TileDone(
+            self._tiles,
+            self._plan.tile_count,
+            self._plane,
+            self._planes,
+            stage,
+            fraction,
+            elapsed * (1 - fraction) / fraction if fraction > 0 else None,
+        )
+
+    def _weight(self, stage: str, tile: Region) -> float:
+        return self._plan.seconds_per_pixel[stage] * tile.height * tile.width
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     # The CPU's and MPS's allocators raise a plain RuntimeError.
+    if isinstance(error, DarkDeblurError):
+        return False
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         text in str(error) for text in ("out of memory", "not enough memory", "allocate memory")
     )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,390 @@
+"""The generator, cut where it needs the mean over the whole image.
+
+Squeeze and excitation (eqs. 2-4) looks at the whole image, so a tile on its own gives another
+result however far it overlaps its neighbours. Between two such places, however, the network is
+local: a `Stage` can be run tile by tile with a few pixels of halo, and the means that the next
+stage needs are gathered on the way. Run one after the other over a whole image, the stages give
+what `DarkDeblurNet.correction` gives.
+
+Sizes and positions are in pixels of the image and multiples of the network's stride, so that
+every feature map has a whole number of cells in them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .blocks import ChannelAttention, DenseAttentionBlock
+from .generator import DarkDeblurNet
+
+IMAGE = "image"
+CORRECTION = "correction"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A map of features that one stage makes and others read.
+
+    Parameters
+    ----------
+    name : str
+        For instance ``"x1"`` (what encoder level 1 takes) or ``"skip0"``.
+    channels : int
+        Its number of channels.
+    cell : int
+        Pixels of the image per side of one of its cells.
+    averaged : bool
+        Whether a gate needs its channel means.
+    """
+
+    name: str
+    channels: int
+    cell: int
+    averaged: bool = False
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the image.
+
+    Parameters
+    ----------
+    top, left, height, width : int
+        Pixels of the image, multiples of the stride.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        """First row below."""
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        """First column to the right."""
+        return self.left + self.width
+
+    def grown(self, halo: int, stride: int, bounds: Region) -> Region:
+        """Return the rectangle with at least ``halo`` pixels around, but inside ``bounds``."""
+        halo += -halo % stride
+        top, left = max(self.top - halo, bounds.top), max(self.left - halo, bounds.left)
+        bottom, right = min(self.bottom + halo, bounds.bottom), min(self.right + halo, bounds.right)
+        return Region(top, left, bottom - top, right - left)
+
+    def relative_to(self, outer: Region) -> Region:
+        """Return where the rectangle lies in another one."""
+        return Region(self.top - outer.top, self.left - outer.left, self.height, self.width)
+
+    def of(self, x: Tensor, cell: int) -> Tensor:
+        """Return a view of the rectangle in a map (..., H, W) with ``cell`` pixels per cell."""
+        rows = slice(self.top // cell, self.bottom // cell)
+        columns = slice(self.left // cell, self.right // cell)
+        return x[..., rows, columns]
+
+
+class Stage(ABC):
+    """A part of the generator that can be run tile by tile.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    source : str
+        The feature (or the image) that it takes with a halo around.
+    skip : str or None
+        The feature that it adds at the end, taken without halo.
+    outputs : tuple of Feature
+        What it makes.
+    halo : int
+        Pixels around a tile that its result depends on.
+    gated : DenseAttentionBlock or None
+        The block whose gate follows from the channel means of ``source``; None if no gate is
+        needed.
+    """
+
+    name: str
+    source: str
+    skip: str | None = None
+    outputs: tuple[Feature, ...]
+    halo: int
+    gated: DenseAttentionBlock | None = None
+
+    @abstractmethod
+    def __call__(
+        self,
+        source: Tensor,
+        skip: Tensor | None,
+        gate: Tensor | None,
+        crop: Region,
+        wanted: Collection[str],
+    ) -> dict[str, Tensor]:
+        """Run the stage on a region and return the wanted outputs for a rectangle of it.
+
+        Parameters
+        ----------
+        source : Tensor
+            (1, C, h, w): the tile with its halo. Where the region ends at the border of the
+            image there is no halo, and the convolutions' zero padding is the right one.
+        skip : Tensor or None
+            (1, C, h', w'): the tile without halo; None if the stage has none.
+        gate : Tensor or None
+            (1, C, 1, 1), or a map of the source's size.
+        crop : Region
+            Where the tile lies in the region.
+        wanted : collection of str
+            Names of the outputs to compute.
+
+        Returns
+        -------
+        dict of str to Tensor
+            (1, C, h', w') each.
+        """
+
+    def gate(self, mean: Tensor) -> Tensor | None:
+        """Return the gate that follows from channel means (N, C, 1, 1) of the source."""
+        if self.gated is None:
+            return None
+        assert isinstance(self.gated.shortcut, ChannelAttention)
+        return self.gated.shortcut.gate(mean)
+
+
+class _Stem(Stage):
+    """The first convolution: cheap enough never to keep what it makes."""
+
+    def __init__(self, net: DarkDeblurNet) -> None:
+        config = net.config
+        self.net = net
+        self.name, self.source = "stem", IMAGE
+        self.outputs = (_block_input(net, "x", 0),)
+        self.halo = config.fold
+
+    def __call__(
+        self,
+        source: Tensor,
+        skip: Tensor | None,
+        gate: Tensor | None,
+        crop: Region,
+        wanted: Collection[str],
+    ) -> dict[str, Tensor]:
+        fold = self.net.config.fold
+        return {"x0": crop.of(self.net.stem(F.pixel_unshuffle(source, fold)), fold)}
+
+
+class _Descend(Stage):
+    """An encoder level: its block, the gated skip, and the way down."""
+
+    def __init__(self, net: DarkDeblurNet, level: int) -> None:
+        config = net.config
+        self.net, self.level = net, level
+        self.cell = config.fold << level
+        self.name, self.source = f"encoder {level}", f"x{level}"
+        self.gated = net.encoder[level] if config.channel_attention else None  # type: ignore[assignment]
+        self.outputs = (
+            Feature(f"skip{level}", config.widths[level], self.cell),
+            _block_input(net, "x", level + 1),
+        )
+        # The block; then either the gate's convolution or the one down, beside each other.
+        self.halo = (config.dense_layers + 1) * self.cell
+
+    def __call__(
+        self,
+        source: Tensor,
+        skip: Tensor | None,
+        gate: Tensor | None,
+        crop: Region,
+        wanted: Collection[str],
+    ) -> dict[str, Tensor]:
+        level = self.level
+        x = self.net.encoder[level](source, gate)
+        made = {}
+        if f"skip{level}" in wanted:
+            made[f"skip{level}"] = crop.of(self.net.gates[level](x), self.cell)
+        if f"x{level + 1}" in wanted:
+            made[f"x{level + 1}"] = crop.of(self.net.down[level](x), 2 * self.cell)
+        return made
+
+
+class _Ascend(Stage):
+    """A decoder level (or the coarsest encoder level) and the way up, at the end the head."""
+
+    def __init__(self, net: DarkDeblurNet, level: int) -> None:
+        config = net.config
+        coarsest = level == config.levels - 1
+        self.net, self.level = net, level
+        self.cell = config.fold << level
+        self.block = net.encoder[level] if coarsest else net.decoder[level]
+        self.name = f"encoder {level}" if coarsest else f"decoder {level}"
+        self.source = f"x{level}" if coarsest else f"y{level}"
+        self.gated = self.block if config.channel_attention else None  # type: ignore[assignment]
+        self.halo = config.dense_layers * self.cell
+        if level > 0:
+            self.skip = f"skip{level - 1}"
+            self.halo += 2 * self.cell  # the two convolutions of the way up
+        if level > 1:
+            self.outputs = (_block_input(net, "y", level - 1),)
+        else:
+            self.outputs = (Feature(CORRECTION, 3, 1),)
+
+    def __call__(
+        self,
+        source: Tensor,
+        skip: Tensor | None,
+        gate: Tensor | None,
+        crop: Region,
+        wanted: Collection[str],
+    ) -> dict[str, Tensor]:
+        net, level = self.net, self.level
+        x = self.block(source, gate)
+        if level == 0:
+            return {CORRECTION: F.pixel_shuffle(net.head(crop.of(x, self.cell)), net.config.fold)}
+        x = crop.of(net.up[level - 1](x), self.cell // 2)
+        assert skip is not None
+        x += skip
+        if level > 1:
+            return {f"y{level - 1}": x}
+        return {CORRECTION: F.pixel_shuffle(net.head(x), net.config.fold)}
+
+
+def _block_input(net: DarkDeblurNet, letter: str, level: int) -> Feature:
+    config = net.config
+    return Feature(
+        f"{letter}{level}",
+        config.widths[level],
+        config.fold << level,
+        averaged=config.channel_attention,
+    )
+
+
+def stages_of(net: DarkDeblurNet) -> tuple[Stage, ...]:
+    """Cut a generator into stages, in the order in which they are to be run.
+
+    Parameters
+    ----------
+    net : DarkDeblurNet
+        The stages run its layers; they hold no weights of their own.
+
+    Returns
+    -------
+    tuple of Stage
+        Each takes the image or what an earlier one makes; the last makes ``"correction"``.
+    """
+    coarsest = net.config.levels - 1
+    return (
+        _Stem(net),
+        *(_Descend(net, level) for level in range(coarsest)),
+        *(_Ascend(net, level) for level in range(coarsest, 0, -1)),
+        *([_Ascend(net, 0)] if coarsest == 0 else []),
+    )
+
+
+def run_stages(
+    stages: tuple[Stage, ...], image: Tensor, gates: Mapping[str, Tensor] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run all stages on one image, or on a batch of samples of one image.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        Of one network.
+    image : Tensor
+        (N, 3, H, W), sides multiples of the stride.
+    gates : mapping of str to Tensor, optional
+        The gate (1, C, 1, 1) of each stage that has one, by the stage's name. Without them
+        they follow from channel means over the *whole batch*.
+
+    Returns
+    -------
+    correction : Tensor
+        (N, 3, H, W).
+    gates : dict of str to Tensor
+        The gates that were used.
+    """
+    height, width = image.shape[-2:]
+    everything = Region(0, 0, height, width)
+    features = {IMAGE: image}
+    used: dict[str, Tensor] = {}
+    for index, stage in enumerate(stages):
+        source = features[stage.source]
+        if stage.gated is not None:
+            if gates is not None:
+                used[stage.name] = gates[stage.name]
+            else:
+                mean = source.mean(dim=(0, 2, 3), keepdim=True, dtype=torch.float32)
+                gate = stage.gate(mean.to(source.dtype))
+                assert gate is not None
+                used[stage.name] = gate
+        skip = features[stage.skip] if stage.skip is not None else None
+        names = {output.name for output in stage.outputs}
+        features |= stage(source, skip, used.get(stage.name), everything, names)
+        del source, skip
+        later = stages[index + 1 :]
+        needed = {CORRECTION, *(s.source for s in later), *(s.skip for s in later if s.skip)}
+        features = {name: value for name, value in features.items() if name in needed}
+    return features[CORRECTION], used
+
+
+class FeatureGraph:
+    """Who makes which feature, and who reads it.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        Of one network, in order.
+
+    Attributes
+    ----------
+    features : dict of str to Feature
+        All of them, and the image.
+    producer : dict of str to Stage
+        The stage that makes a feature.
+    kept : tuple of str
+        Features worth keeping between stages: all but the stem's, which are made again in no
+        time, and the correction.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        self._stages = stages
+        self.features = {IMAGE: Feature(IMAGE, 3, 1)}
+        self.producer: dict[str, Stage] = {}
+        for stage in stages:
+            for output in stage.outputs:
+                self.features[output.name] = output
+                self.producer[output.name] = stage
+        cheap = {output.name for output in stages[0].outputs}
+        self.kept = tuple(n for n in self.producer if n not in cheap and n != CORRECTION)
+
+    def alive(self, kept: Collection[str]) -> dict[str, set[str]]:
+        """Return which features have to be there during each stage, by the stage's name.
+
+        Parameters
+        ----------
+        kept : collection of str
+            Features that are kept; all others are computed again when they are needed, from
+            those that are kept.
+        """
+        last_use: dict[str, int] = {}
+        for index, stage in enumerate(self._stages):
+            for name in self._reads(stage, kept):
+                last_use[name] = index
+        made = {o.name: i for i, stage in enumerate(self._stages) for o in stage.outputs}
+        return {
+            stage.name: {n for n in kept if made[n] <= index <= max(last_use.get(n, 0), made[n])}
+            for index, stage in enumerate(self._stages)
+        }
+
+    def _reads(self, stage: Stage, kept: Collection[str]) -> set[str]:
+        names = {stage.source} | ({stage.skip} if stage.skip is not None else set())
+        found = set()
+        for name in names - {IMAGE}:
+            found |= {name} if name in kept else self._reads(self.producer[name], kept)
+        return found

@@ -1,0 +1,152 @@
+"""What restoring tells while it runs, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    """The model is loaded, and how the image will be restored is decided.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    device : str
+        Where it runs.
+    plan : Plan
+        How.
+    planes : int
+        Number of planes.
+    notes : tuple of str
+        Sentences for the user: axes that were guessed, values left as they were, and so on.
+    """
+
+    model: str
+    device: str
+    plan: Plan
+    planes: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TileDone:
+    """A tile is done, in one of the passes over a plane.
+
+    Parameters
+    ----------
+    done, total : int
+        Tiles of this plane, all passes together.
+    plane, planes : int
+        Index of the plane, from 0, and their number.
+    stage : str
+        What was computed.
+    fraction : float
+        Share of all planes' work that is done, 0 to 1.
+    seconds_left : float or None
+        Estimated from the time so far; None as long as nothing can be said.
+    """
+
+    done: int
+    total: int
+    plane: int
+    planes: int
+    stage: str
+    fraction: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class PlaneDone:
+    """A plane is restored and in the output.
+
+    Parameters
+    ----------
+    plane, planes : int
+        Index of the plane, from 0, and their number.
+    description : str
+        Its place along the axes, for people; empty if there is only one.
+    """
+
+    plane: int
+    planes: int
+    description: str
+
+
+@dataclass(frozen=True)
+class Retried:
+    """Memory ran out; the plane begins anew with less of it, or on another device.
+
+    Parameters
+    ----------
+    plane : int
+        Index of the plane, from 0.
+    plan : Plan
+        How it goes on.
+    device : str
+        Where it goes on.
+    reason : str
+        One sentence.
+    """
+
+    plane: int
+    plan: Plan
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """How restoring ended.
+
+    Parameters
+    ----------
+    status : {"done", "cancelled", "failed"}
+        Whether all planes are in the output.
+    message : str
+        One sentence for the user; empty if all went well.
+    planes_done : int
+        Number of planes in the output.
+    seconds : float
+        Wall-clock time.
+    model, sha256, device : str
+        What restored it.
+    plan : Plan or None
+        How the last plane was restored; None if it did not come to that.
+    notes : tuple of str
+        Sentences for the user.
+    error : Exception or None
+        What was raised, if it failed, for callers without a user.
+    """
+
+    status: Literal["done", "cancelled", "failed"]
+    message: str = ""
+    planes_done: int = 0
+    seconds: float = 0.0
+    model: str = ""
+    sha256: str = ""
+    device: str = ""
+    plan: Plan | None = None
+    notes: tuple[str, ...] = ()
+    error: Exception | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event.
+
+    Parameters
+    ----------
+    result : Result
+        How it ended.
+    """
+
+    result: Result
+
+
+Event = ModelReady | TileDone | PlaneDone | Retried | Finished
