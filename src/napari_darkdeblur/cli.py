@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,19 +245,29 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
 
 
 def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> None:
+    import torch
     from tqdm import tqdm
 
     from .filejobs import restore_file
     from .restore import Finished, ModelReady, Retried, TileDone, ValueRangeError
+    from .restore.allocator import freed_memory_kept
+    from .restore.memory import free_memory
 
     def note(text: str) -> None:
         tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
 
     result = None
     layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
-    with tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False) as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False)
+        )
         for event in restore_file(job, options, overwrite=overwrite):
             if isinstance(event, ModelReady):
+                # Faster, but it may take almost twice the memory: only where that is plenty.
+                room = free_memory(torch.device("cpu"))
+                if options.memory is None and 2 * event.plan.peak_bytes < room:
+                    stack.enter_context(freed_memory_kept())
                 for text in event.notes:
                     note(text)
                 if event.plan.scratch_bytes or "recompute" in event.plan.places.values():

@@ -208,6 +208,21 @@ def test_validate_prints_a_table_of_models(photographs, tmp_path, capsys):
     assert 5 < float(blurred[2]) < 60
 
 
+def test_validate_compares_ways_of_tiling(photographs, tmp_path, capsys):
+    weights = tmp_path / "mine.safetensors"
+    torch.manual_seed(0)
+    network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=2))
+    torch.nn.init.normal_(network.head.weight, std=0.2)
+    save_weights(weights, network)
+    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    tilings = ["--tiling", "whole", "--tiling", "exact", "--tiling", "local"]
+    assert main(["validate", str(photographs), "--model", str(weights), *tilings, *options]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
+    table = {row[1].strip(): row[2:] for row in rows}
+    assert list(table) == ["blurred", "mine, whole", "mine, exact", "mine, local"]
+    assert table["mine, whole"] == table["mine, exact"] != table["blurred"]
+
+
 def test_prepare_fills_the_cache(photographs, tmp_path, capsys):
     assert main(["prepare", str(photographs), "--cache", str(tmp_path)]) == 0
     assert "3 images" in capsys.readouterr().out
