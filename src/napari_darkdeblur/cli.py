@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .filejobs import FileJob
     from .metrics import Comparison
     from .network import LoadedModel
-    from .restore import Precision, RestoreOptions, ValueRange
+    from .restore import Precision, RestoreOptions, Result, ValueRange
 
 DEMO_FOLDER = Path("darkdeblur-demo")
 DEMO_FILES = ("blurred.png", "restored.png", "reference.png", "comparison.png")
@@ -206,18 +206,19 @@ def _deblur(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     # tqdm shows nothing where standard error is not a terminal (disable=None).
     hidden = None if whole_folder else True
+    device = _device_of(model)
     for job in tqdm(jobs, unit="image", disable=hidden, leave=False):
-        try:
-            _restore_file(job, options, arguments.overwrite)
-        except (DarkDeblurError, OSError) as error:
-            if not whole_folder:
-                raise
-            failed += 1
-            text = _os_error(error) if isinstance(error, OSError) else str(error)
-            tqdm.write(f"darkdeblur: error: {text}", file=sys.stderr)
+        result = _restore_file(job, options, arguments.overwrite)
+        if result.status == "done":
+            device = result.device
+            continue
+        if not whole_folder:
+            raise CommandError(_complaint(job, result)) from result.error
+        failed += 1
+        tqdm.write(f"darkdeblur: error: {_complaint(job, result)}", file=sys.stderr)
     seconds = time.perf_counter() - start
 
-    where = f"with {model.name} on {_device_of(model)}, {seconds:.1f} s"
+    where = f"with {model.name} on {device}, {seconds:.1f} s"
     if whole_folder:
         done = f"Restored {len(jobs) - failed} of {_count(len(jobs), 'image')} into {target}"
         print(f"{done} ({where}){f'; {failed} failed' if failed else ''}.")
@@ -244,19 +245,23 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
     )
 
 
-def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> None:
+def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Result:
     import torch
     from tqdm import tqdm
 
     from .filejobs import restore_file
-    from .restore import Finished, ModelReady, Retried, TileDone, ValueRangeError
+    from .restore import Finished, ModelReady, Plan, Result, Retried, TileDone
     from .restore.allocator import freed_memory_kept
     from .restore.memory import free_memory
 
     def note(text: str) -> None:
         tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
 
-    result = None
+    def note_shortage(plan: Plan) -> None:
+        if plan.scratch_bytes or {"host", "recompute"} & set(plan.places.values()):
+            note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
+
+    result = Result("failed")
     layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
     with ExitStack() as stack:
         bar = stack.enter_context(
@@ -270,29 +275,33 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Non
                     stack.enter_context(freed_memory_kept())
                 for text in event.notes:
                     note(text)
-                if event.plan.scratch_bytes or "recompute" in event.plan.places.values():
-                    note(f"Memory is short, so it is restored like this: {event.plan.describe()}.")
+                note_shortage(event.plan)
             elif isinstance(event, TileDone):
                 plane = f"plane {event.plane + 1}/{event.planes}, " if event.planes > 1 else ""
                 bar.set_postfix_str(f"{plane}tile {event.done}/{event.total}", refresh=False)
                 bar.update(event.fraction - bar.n)
             elif isinstance(event, Retried):
                 note(event.reason)
+                note_shortage(event.plan)
             elif isinstance(event, Finished):
                 result = event.result
-    if result is None or result.status == "done":
-        return
+    return result
+
+
+def _complaint(job: FileJob, result: Result) -> str:
+    """Return why a file was not restored, in terms of this command."""
+    from .restore import ValueRangeError
+
     error = result.error
     if isinstance(error, ValueRangeError):
         low, high = error.found
-        raise CommandError(
+        return (
             f"{job.source} has values from {low:.6g} to {high:.6g}, outside "
             f"{error.allowed[0]:g} to {error.allowed[1]:g}; give the values of black and of "
             "white with --range LO,HI, or take them from the image with --range data."
-        ) from error
-    if error is not None and not isinstance(error, (DarkDeblurError, OSError)):
-        raise error  # a mistake of ours: with its traceback
-    raise CommandError(f"{job.source}: {result.message}") from error
+        )
+    names_file = str(job.source) in result.message or str(job.target) in result.message
+    return result.message if names_file else f"{job.source}: {result.message}"
 
 
 def _parse_range(text: str) -> ValueRange:

@@ -111,20 +111,17 @@ def restore_file(
     -------
     Result
         The file is written if it is ``"done"``; otherwise what was there stays as it was.
-
-    Raises
-    ------
-    ImageFileError, FileNotFoundError, FileExistsError, OSError
-        A file cannot be read or written.
+        Nothing is raised: files that cannot be read or written are failures, too.
     """
     from .imagefiles import create_image, open_image
-    from .restore import restore
+    from .restore import Finished, Result, restore
 
-    with ExitStack() as reading:
-        image = reading.enter_context(open_image(job.source))
-        if options.axes is None and image.axes is not None:
-            options = replace(options, axes=image.axes)
-        try:
+    result = Result("failed")
+    try:
+        with ExitStack() as reading:
+            image = reading.enter_context(open_image(job.source))
+            if options.axes is None and image.axes is not None:
+                options = replace(options, axes=image.axes)
             with create_image(
                 job.target,
                 image.pixels.shape,
@@ -132,22 +129,32 @@ def restore_file(
                 like=image,
                 overwrite=overwrite,
             ) as output:
-                result = yield from restore(image.pixels, output, options, stop=stop)
+                for event in restore(image.pixels, output, options, stop=stop):
+                    # The end is told when the file is there.
+                    if isinstance(event, Finished):
+                        result = event.result
+                    else:
+                        yield event
                 if result.status != "done":
-                    raise _Unfinished(result)  # noqa: TRY301
+                    raise _UnfinishedError  # noqa: TRY301
                 # Should the target be the source: Windows replaces no file that is open.
                 reading.close()
-        except _Unfinished as unfinished:
-            result = unfinished.result
+    except _UnfinishedError:
+        pass
+    except (DarkDeblurError, OSError) as error:
+        result = replace(result, status="failed", message=_sentence(error), error=error)
+    yield Finished(result)
     return result
 
 
-class _Unfinished(Exception):  # noqa: N818
+class _UnfinishedError(Exception):
     """Leaves the block that writes a file, so that none is written."""
 
-    def __init__(self, result: Result) -> None:
-        super().__init__()
-        self.result = result
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)
 
 
 def _refuse_existing(paths: list[Path]) -> None:

@@ -94,6 +94,29 @@ def test_leaving_off_in_the_middle_leaves_no_file(tmp_path: Path, movie: Path, r
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_the_end_is_told_when_the_file_is_there(tmp_path: Path, movie: Path, random_model: Path):
+    target = tmp_path / "out.tif"
+    for event in restore_file(FileJob(movie, target), RestoreOptions(random_model, "cpu")):
+        if isinstance(event, Finished):
+            assert event.result.status == "done"
+            break
+    assert tifffile.imread(target).shape == MOVIE.shape
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [("missing.tif", "out.tif", "missing.tif"), ("movie.tif", "out.png", "out.png")],
+)
+def test_files_that_cannot_be_read_or_written_are_failures(
+    tmp_path: Path, movie: Path, random_model: Path, source: str, target: str, says: str
+):
+    options = RestoreOptions(random_model, "cpu")
+    result = run(FileJob(tmp_path / source, tmp_path / target), options)
+    assert result.status == "failed"
+    assert says in result.message
+    assert result.error is not None
+
+
 def test_a_file_can_be_restored_in_place(tmp_path: Path, movie: Path, random_model: Path):
     options = RestoreOptions(random_model, "cpu")
     expected = deblur(MOVIE, random_model, "cpu", axes="TCYX")

@@ -35,8 +35,9 @@ from napari_darkdeblur.restore import (
     restore,
 )
 from napari_darkdeblur.restore.memory import PeakTracker
-from napari_darkdeblur.restore.parking import ScratchError
+from napari_darkdeblur.restore.parking import DiskParking, MemoryParking, ScratchError
 from napari_darkdeblur.restore.plane import restore_plane
+from napari_darkdeblur.restore.scratch import ScratchFolder
 from napari_darkdeblur.restore.tiles import tile_grid
 
 from .conftest import assert_sentence, make_network
@@ -163,6 +164,15 @@ def test_fast_has_no_seams(models, name, height, width, tile, origin):
     np.testing.assert_allclose(tiled, in_one_tile, rtol=0, atol=1e-5)
 
 
+def test_fast_has_no_seams_with_gates_from_several_samples(model: LoadedModel):
+    image = scene(420, 600)
+    chosen = make_plan(model.network, 420, 600, 10**10, tiling="fast", tile=130)
+    assert len(chosen.sample) > 1
+    in_one_tile = deblur(image, model, "cpu", tiling="fast", tile=10**6)
+    tiled = restore_in_tiles(model, image, "fast", 130, (7, 40))
+    np.testing.assert_allclose(tiled, in_one_tile, rtol=0, atol=1e-5)
+
+
 def test_the_gates_matter_here(model: LoadedModel):
     """Tiles restored on their own would differ, so the tests above could fail."""
     image = scene(120, 120)
@@ -211,11 +221,41 @@ def tracked_peak(model: LoadedModel, image: np.ndarray, chosen: plan.Plan) -> in
     return tracker.peak
 
 
-@pytest.mark.parametrize("tiling", ["whole", "exact", "local", "fast"])
-def test_the_predicted_peak_is_never_less_than_the_real_one(model: LoadedModel, tiling: str):
+class Scratch(ScratchFolder):
+    """A disk that is infinitely fast, or full."""
+
+    bytes_per_second = 1e15
+    free = 10**15
+
+
+class FullScratch(Scratch):
+    free = 0
+
+
+@pytest.mark.parametrize("levels", [3, 5])
+@pytest.mark.parametrize(
+    ("tiling", "scratch"),
+    [
+        ("whole", None),
+        ("fast", None),
+        *((tiling, s) for tiling in ("exact", "local") for s in (None, Scratch, FullScratch)),
+    ],
+)
+def test_the_predicted_peak_is_never_less_than_the_real_one(
+    tmp_path: Path, tiling: str, levels: int, scratch, monkeypatch: pytest.MonkeyPatch
+):
+    model = make_model(tmp_path, PLAIN.model_copy(update={"levels": levels}))
     image = scene(500, 700)
     tile = None if tiling == "whole" else 128
-    chosen = make_plan(model.network, 500, 700, 10**10, tiling=tiling, tile=tile)
+    # Nothing fits: all features go elsewhere.
+    monkeypatch.setattr(plan._Planner, "_affordable", lambda planner, made: made)
+    budget = 10**10
+    if scratch is not None:
+        monkeypatch.setattr(plan, "ScratchFolder", scratch)
+        budget = 1
+    chosen = make_plan(model.network, 500, 700, budget, tiling=tiling, tile=tile)
+    if scratch is not None:
+        assert ("disk" if scratch is Scratch else "recompute") in chosen.places.values()
     peak = tracked_peak(model, image, chosen)
     predicted = chosen.peak_bytes - plan._SLACK_BYTES
     assert peak <= predicted
@@ -224,8 +264,7 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(model: LoadedModel, 
 
 
 def test_less_memory_means_smaller_tiles_and_then_features_elsewhere(model: LoadedModel):
-    whole = make_plan(model.network, 2000, 2000, 10**11)
-    assert whole.mode == "whole"
+    whole = make_plan(model.network, 2000, 2000, 10**11, tiling="whole")
     peaks = []
     places: set[str] = set()
     for share in (0.9, 0.4, 0.3, 0.2, 0.15):
@@ -237,6 +276,11 @@ def test_less_memory_means_smaller_tiles_and_then_features_elsewhere(model: Load
         places |= set(chosen.places.values())
     assert peaks == sorted(peaks, reverse=True)
     assert places > {"memory"}
+
+
+def test_auto_takes_an_image_as_a_whole_only_while_that_is_quick(model: LoadedModel):
+    assert make_plan(model.network, 1000, 1000, 10**11).mode == "whole"
+    assert make_plan(model.network, 3000, 3000, 10**11).mode == "exact"
 
 
 def test_a_budget_that_is_too_small_is_refused_with_what_is_needed(model: LoadedModel):
@@ -268,7 +312,7 @@ def test_estimate_tells_what_will_be_done_without_doing_it(model: LoadedModel):
 
 def test_a_scratch_folder_that_is_not_there_is_said(model: LoadedModel, tmp_path: Path):
     image = scene(1500, 1500)
-    whole = make_plan(model.network, 1500, 1500, 10**11).peak_bytes
+    whole = make_plan(model.network, 1500, 1500, 10**11, tiling="whole").peak_bytes
     options = RestoreOptions(model, "cpu", memory=whole // 3, scratch=tmp_path / "missing")
     _, result = run(restore(image, np.empty_like(image), options))
     assert result.status == "failed"
@@ -282,6 +326,13 @@ def test_scratch_files_are_gone_afterwards(model: LoadedModel, tmp_path: Path, m
     chosen = make_plan(model.network, 150, 170, 10**10, tiling="exact", tile=64)
     on_disk = dataclasses.replace(chosen, places=dict.fromkeys(chosen.places, "disk"))
     monkeypatch.setattr(engine, "make_plan", lambda *args, **kwargs: on_disk)
+    opened, closed = [], []
+    original = DiskParking.close
+    made = DiskParking.__init__
+    monkeypatch.setattr(
+        DiskParking, "__init__", lambda self, *args: (opened.append(self), made(self, *args))[1]
+    )
+    monkeypatch.setattr(DiskParking, "close", lambda self: (closed.append(self), original(self))[1])
     stop = threading.Event()
     for event in restore(
         image, np.empty_like(image), RestoreOptions(model, "cpu", scratch=tmp_path), stop=stop
@@ -289,6 +340,8 @@ def test_scratch_files_are_gone_afterwards(model: LoadedModel, tmp_path: Path, m
         if isinstance(event, TileDone) and event.stage == "encoder 2":
             stop.set()
     assert list(tmp_path.iterdir()) == []
+    assert len(opened) > 3
+    assert set(map(id, opened)) == set(map(id, closed))
 
 
 # --- events
@@ -430,6 +483,37 @@ def test_out_of_memory_goes_on_in_smaller_tiles_with_the_same_result(
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4 if tiling == "local" else 1e-5)
 
 
+def test_room_for_few_features_is_found_by_trying_again(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+):
+    """A device on which not tiles are too large, but what waits between the stages."""
+    make, close = MemoryParking.__init__, MemoryParking.close
+    parked: dict[int, int] = {}
+
+    def limited(self, feature, height, width, dtype, home, device):
+        size = feature.channels * 4 * (height // feature.cell) * (width // feature.cell)
+        if sum(parked.values()) + size > 3_000_000:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        parked[id(self)] = size
+        make(self, feature, height, width, dtype, home, device)
+
+    def closed(self):
+        del parked[id(self)]
+        close(self)
+
+    image = scene(400, 420)
+    expected = deblur(image, model, "cpu", tiling="exact", tile=256)
+    monkeypatch.setattr(MemoryParking, "__init__", limited)
+    monkeypatch.setattr(MemoryParking, "close", closed)
+    output = np.empty_like(image)
+    options = RestoreOptions(model, "cpu", tiling="exact", tile=256, memory=10**10)
+    _, result = run(restore(image, output, options))
+    assert result.status == "done"
+    assert set(result.plan.places.values()) != {"memory"}
+    assert parked == {}
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5)
+
+
 def test_when_no_tile_is_small_enough_it_fails_with_a_sentence(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ):
@@ -483,6 +567,68 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
     _, result = run(restore(image, output, RestoreOptions(model, "mps")))
     assert result.status == "failed"
     assert "'cpu'" in result.message
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), BudgetError("It takes 9 GB.")]
+)
+def test_a_gpu_too_full_for_the_model_hands_over_to_the_cpu(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def load(asked, device="auto", precision="fp32"):
+        if device != "cpu":
+            raise error
+        return model
+
+    monkeypatch.setattr(engine, "load_model", load)
+    monkeypatch.setattr(engine, "choose_device", lambda name: torch.device("cuda:0"))
+    image = scene(40, 40)
+    output = np.empty_like(image)
+    options = RestoreOptions(model, "auto", memory=10**9)
+    events, result = run(restore(image, output, options))
+    assert (result.status, result.device) == ("done", "cpu")
+    assert any("GPU has too little free memory" in note for note in events[0].notes)
+    _, result = run(restore(image, output, dataclasses.replace(options, device="cuda")))
+    assert result.status == "failed"
+    assert "'cpu'" in result.message
+    assert_sentence(result.message)
+
+
+def test_an_output_that_is_the_input_is_refused(model: LoadedModel):
+    image = scene(40, 40)
+    _, result = run(restore(image, image[::-1], RestoreOptions(model, "cpu")))
+    assert result.status == "failed"
+    assert "array of its own" in result.message
+
+
+def test_a_failure_holds_no_memory(model: LoadedModel, monkeypatch: pytest.MonkeyPatch):
+    def fail(plane, region, correction):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(engine._Plane, "write", fail)
+    image = scene(40, 40)
+    _, result = run(restore(image, np.empty_like(image), RestoreOptions(model, "cpu")))
+    assert "a bug" in result.message
+    frame = result.error.__traceback__
+    while frame is not None:
+        held = frame.tb_frame.f_locals.values()
+        assert not any(isinstance(value, torch.Tensor) for value in held)
+        frame = frame.tb_next
+
+
+def test_the_time_left_counts_from_when_restoring_began(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+):
+    now = [0.0]
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
+    clock = engine._Clock()
+    assert clock.seconds_left(0) is None
+    now[0] = 10
+    assert clock.seconds_left(0.25) == pytest.approx(30)
+    clock.restart()
+    now[0] = 30  # twenty seconds for a quarter
+    assert clock.seconds_left(0.5) == pytest.approx(40)
+    assert clock.seconds_left(1.0) == 0
 
 
 def test_an_exact_plan_needs_no_scratch_files_where_memory_suffices(model: LoadedModel):

@@ -1,8 +1,8 @@
 """Keeping freed memory while an image is restored.
 
 The C library of most Linux systems gives every large block back to the system as soon as it is
-freed, and gets it again, page by page and zeroed, for the next tensor. A network frees hundreds
-of large tensors for every tile, and on a CPU that takes a sixth of its time.
+freed, and gets it again, page by page and zeroed, for the next tensor. A network frees dozens
+of large tensors for every tile, and on a CPU that takes up to a fifth of its time.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..network import DarkDeblurNet, GeneratorConfig
 from ..network.stages import IMAGE, Feature, Region, Stage, run_stages, stages_of
+from .devices import synchronize
 from .memory import peak_bytes
 
 # On a GPU workspaces only settle at sizes that keep it busy.
@@ -61,6 +63,8 @@ class Costs:
 
 
 _measured: dict[tuple[GeneratorConfig, torch.device, torch.dtype], Costs] = {}
+# Two measurements at a time would count each other's memory.
+_measuring = threading.Lock()
 
 
 def measure_costs(net: DarkDeblurNet) -> Costs:
@@ -78,10 +82,11 @@ def measure_costs(net: DarkDeblurNet) -> Costs:
     """
     weight = next(net.parameters())
     key = (net.config, weight.device, weight.dtype)
-    if key not in _measured:
-        with torch.inference_mode():
-            _measured[key] = _measure(net, weight.device, weight.dtype)
-    return _measured[key]
+    with _measuring:
+        if key not in _measured:
+            with torch.inference_mode():
+                _measured[key] = _measure(net, weight.device, weight.dtype)
+        return _measured[key]
 
 
 def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Costs:
@@ -107,11 +112,10 @@ def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Co
         run(sides[0])  # the first time takes longer
         small, large = (peak_bytes(functools.partial(run, side), device) for side in sides)
         pixels = [side**2 for side in sides]
-        slope = (large - small) / (pixels[1] - pixels[0])
+        slope = max(large - small, 0) / (pixels[1] - pixels[0])
         start = time.perf_counter()
         run(sides[1])
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         seconds = (time.perf_counter() - start) / pixels[1]
         return Cost(max(small - slope * pixels[0], 0), slope, seconds)
 

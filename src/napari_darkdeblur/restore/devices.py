@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from ..errors import DarkDeblurError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
+
+_numerics_in_use = threading.Lock()
 
 
 class DeviceError(DarkDeblurError, ValueError):
@@ -100,21 +103,47 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def numerics(precision: Precision) -> Iterator[None]:
+def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
     """Let float32 on a GPU be float32, unless TF32 was asked for (torch's own default is TF32).
+
+    The setting is the process's. On other devices it has no meaning and is left alone; on CUDA
+    devices one user at a time has it.
 
     Parameters
     ----------
     precision : {"fp32", "tf32", "bf16", "fp16"}
         See `choose_dtype`.
+    device : torch.device
+        Where is computed.
     """
+    if device.type != "cuda":
+        yield
+        return
     settings: Any = getattr(torch.backends.cudnn, "conv", None)
     name, strict, fast = "fp32_precision", "ieee", "tf32"
     if not hasattr(settings, name):  # torch before 2.9
         settings, name, strict, fast = torch.backends.cudnn, "allow_tf32", False, True  # type: ignore[assignment]
-    before = getattr(settings, name)
-    setattr(settings, name, fast if precision == "tf32" else strict)
-    try:
-        yield
-    finally:
-        setattr(settings, name, before)
+    with _numerics_in_use:
+        before = getattr(settings, name)
+        setattr(settings, name, fast if precision == "tf32" else strict)
+        try:
+            yield
+        finally:
+            setattr(settings, name, before)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def free_unused(device: torch.device) -> None:
+    """Give back the memory that torch keeps for later; after a fatal error it may be lost."""
+    with contextlib.suppress(RuntimeError):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif device.type == "mps":
+            torch.mps.empty_cache()

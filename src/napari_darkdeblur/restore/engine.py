@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -30,18 +31,21 @@ from ..errors import DarkDeblurError
 from ..network import DEFAULT_MODEL, LoadedModel, find_weights, load_weights
 from ..network.stages import Region
 from .axes import Axes
-from .devices import Precision, choose_device, choose_dtype, numerics
+from .devices import Precision, choose_device, choose_dtype, free_unused, numerics
 from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
 from .image_view import ImageView, ValueRange
 from .memory import default_budget
-from .pixels import PixelArray, StoppedError
+from .pixels import PixelArray, PixelError, StoppedError, check_dtype
 from .plan import BudgetError, Plan, Tiling, make_plan
 from .plane import restore_plane
 
 _log = logging.getLogger(__name__)
 
-# Below this, a smaller tile saves no memory worth mentioning.
-_SMALLEST_RETRY = 64
+# When memory runs out, the next try may take this share of what the last one was to take, in
+# tiles of half the side, between these.
+_RETRY_SHARE = 0.6
+_LARGEST_RETRY = 1024
+_SMALLEST_RETRY = 32
 
 
 class RestoreError(DarkDeblurError, RuntimeError):
@@ -150,7 +154,7 @@ def restore(
         _log.debug("Restoring failed", exc_info=True)
         status, message, problem = "failed", f"Restoring failed: {_one_line(error)}.", error
     finally:
-        job.free()
+        job.free(problem)
     result = job.result(status, message, problem)
     yield Finished(result)
     return result
@@ -207,7 +211,14 @@ def deblur(
     """
     if not hasattr(image, "shape"):
         image = np.asarray(image)
-    output = np.empty(image.shape, image.dtype)
+    check_dtype(image.dtype)
+    try:
+        output = np.empty(image.shape, image.dtype)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"There is too little memory for a result of the image's shape, {image.shape}; use "
+            "restore() with an output on the disk."
+        ) from error
     job = _Job(image, output, RestoreOptions(model, device, **options), threading.Event())
     try:
         for event in job.run():
@@ -314,16 +325,20 @@ def _load_cached(
 
 def _plan(loaded: LoadedModel, height: int, width: int, options: RestoreOptions, held: int) -> Plan:
     device = next(loaded.network.parameters()).device
-    return make_plan(
-        loaded.network,
-        height,
-        width,
-        options.memory if options.memory is not None else default_budget(device),
-        tiling=options.tiling,
-        tile=options.tile,
-        held=held if device.type == "cpu" else 0,
-        scratch=options.scratch,
-    )
+    if device.type != "cpu":
+        held = 0  # it is in the computer's memory
+    budget = options.memory if options.memory is not None else default_budget(device, held)
+    with numerics(options.precision, device):
+        return make_plan(
+            loaded.network,
+            height,
+            width,
+            budget,
+            tiling=options.tiling,
+            tile=options.tile,
+            held=held,
+            scratch=options.scratch,
+        )
 
 
 class _Job:
@@ -332,12 +347,14 @@ class _Job:
     def __init__(
         self, array: PixelArray, output: Output, options: RestoreOptions, stop: threading.Event
     ) -> None:
-        self.array, self.output, self.options, self.stop = array, output, options, stop
+        self.array, self.output, self.stop = array, output, stop
+        self.options = self.asked = options
         self.view: ImageView | None = None
         self.loaded: LoadedModel | None = None
         self.plan: Plan | None = None
         self.planes_done = 0
         self.started = time.perf_counter()
+        self.clock = _Clock()
 
     @property
     def device(self) -> torch.device:
@@ -346,13 +363,18 @@ class _Job:
 
     def run(self) -> Iterator[Event]:
         options = self.options
-        self.loaded = load_model(options.model, options.device, options.precision)
+        if np.may_share_memory(_in_memory(self.array), _in_memory(self.output)):
+            raise PixelError("The output is the image itself; it takes an array of its own.")
         view = self.view = ImageView(self.array, options.axes, options.value_range, stop=self.stop)
         self._check_stop()
-        self.plan = self._make_plan(options)
+        if not self._prepare_where_asked():
+            self._go_to_cpu()
+        assert self.loaded is not None
+        assert self.plan is not None
         yield ModelReady(
             self.loaded.name, str(self.device), self.plan, view.plane_count, tuple(view.notes)
         )
+        self.clock = _Clock()
         for plane in range(view.plane_count):
             while True:
                 try:
@@ -368,9 +390,12 @@ class _Job:
             self.planes_done += 1
             yield PlaneDone(plane, view.plane_count, view.describe(plane))
 
-    def free(self) -> None:
-        if self.loaded is not None and self.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def free(self, error: Exception | None = None) -> None:
+        """Give back the device's memory, also what an error's traceback holds."""
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)
+        if self.loaded is not None:
+            free_unused(self.device)
 
     def result(self, status: Any, message: str, error: Exception | None) -> Result:
         loaded, view = self.loaded, self.view
@@ -387,13 +412,49 @@ class _Job:
             error=error,
         )
 
+    def _prepare_where_asked(self) -> bool:
+        """Load the model and make a plan; return False if a GPU is too full even for that."""
+        try:
+            self._prepare()
+        except Exception as error:
+            too_full = _is_out_of_memory(error) or isinstance(error, BudgetError)
+            on_gpu = choose_device(self.options.device).type != "cpu"
+            if not (too_full and on_gpu):
+                raise
+            if self.options.device != "auto":
+                raise OutOfMemoryError(
+                    f"Device {self.options.device!r} has too little free memory "
+                    f"({_shortened(str(error))}); close other programs, or choose the device "
+                    "'cpu'."
+                ) from error
+            assert self.view is not None
+            why = _shortened(str(error))
+            self.view.notes.append(
+                f"The GPU has too little free memory, so the CPU is used ({why})."
+            )
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        options = self.options
+        self.loaded = load_model(options.model, options.device, options.precision)
+        self.plan = self._make_plan(options)
+
+    def _go_to_cpu(self) -> None:
+        self.options = dataclasses.replace(self.asked, device="cpu", precision="fp32")
+        self._prepare()
+
     def _make_plan(self, options: RestoreOptions) -> Plan:
         assert self.loaded is not None
         assert self.view is not None
+        view = self.view
         output: Any = self.output
         in_memory = isinstance(output, np.ndarray) and not isinstance(output, np.memmap)
         held = output.nbytes if in_memory else 0
-        return _plan(self.loaded, self.view.height, self.view.width, options, held)
+        if view.nonfinite:
+            # One plane is kept filled, and more is needed while it is being filled.
+            held += view.height * view.width * (4 * view.axes.channels + 30)
+        return _plan(self.loaded, view.height, view.width, options, held)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
         assert self.loaded is not None
@@ -401,16 +462,14 @@ class _Job:
         assert self.plan is not None
         view, plan, network = self.view, self.plan, self.loaded.network
         io = _Plane(view, plane, self.output, self.loaded)
-        work = _Work(plan, plane, view.plane_count, self.started)
+        work = _Work(plan, plane, view.plane_count, self.clock)
         steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
         with contextlib.closing(steps):
-            while True:
+            for _ in range(plan.tile_count):
                 self._check_stop()
                 # Set up anew for each step: between steps the caller's code runs.
-                with torch.inference_mode(), numerics(self.options.precision):
-                    step = next(steps, None)
-                if step is None:
-                    return
+                with torch.inference_mode(), numerics(self.options.precision, self.device):
+                    step = next(steps)
                 yield work.done(*step)
 
     def _check_stop(self) -> None:
@@ -419,30 +478,20 @@ class _Job:
 
     def _with_less_memory(self, plane: int, reason: str) -> Retried:
         """Change the plan, or the device, after memory ran out."""
-        assert self.loaded is not None
         assert self.plan is not None
-        assert self.view is not None
         device = str(self.device)
         self.free()
-        whole = self.plan.mode == "whole"
-        tile = max(self.view.height, self.view.width) if whole else self.plan.tile
-        tile = min(tile // 2, 1024)
-        if tile >= _SMALLEST_RETRY:
-            tiling: Tiling = "exact" if whole else self.plan.mode
-            smaller = dataclasses.replace(self.options, tiling=tiling, tile=tile)
-            with contextlib.suppress(BudgetError):
-                self.plan = self._make_plan(smaller)
-                self.options = smaller
-                return Retried(
-                    plane, self.plan, device, f"{device} ran out of memory; going on in tiles "
-                    f"of {tile} pixels.",
-                )  # fmt: skip
-        if self.device.type != "cpu" and self.options.device == "auto":
-            self.options = dataclasses.replace(
-                self.options, device="cpu", precision="fp32", tile=None, memory=None
+        self.clock.restart()
+        failed = self.plan
+        if self._use_smaller_plan():
+            return Retried(
+                plane,
+                self.plan,
+                device,
+                f"{device} ran out of memory; going on in tiles of {self.plan.tile} pixels.",
             )
-            self.loaded = load_model(self.options.model, "cpu")
-            self.plan = self._make_plan(self.options)
+        if self.device.type != "cpu" and self.options.device == "auto":
+            self._go_to_cpu()
             return Retried(
                 plane, self.plan, "cpu", f"{device} has too little memory; going on on the CPU."
             )
@@ -450,9 +499,27 @@ class _Job:
         if self.device.type != "cpu":
             instead = "choose the device 'cpu' or a smaller model"
         raise OutOfMemoryError(
-            f"{device} has too little memory, even in tiles of {self.plan.tile} pixels; close "
+            f"{device} has too little memory, even in tiles of {failed.tile} pixels; close "
             f"other programs, or {instead} ({_shortened(reason)})."
         )
+
+    def _use_smaller_plan(self) -> bool:
+        """Halve the tile, and cut what may be taken; return whether that goes."""
+        assert self.plan is not None
+        whole = self.plan.mode == "whole"
+        tiling: Tiling = "exact" if whole else self.plan.mode
+        # Smaller tiles alone would leave their room to features that are kept.
+        failed = self.plan
+        memory = failed.fixed_bytes + int(_RETRY_SHARE * (failed.peak_bytes - failed.fixed_bytes))
+        tile = min(self.plan.tile // 2, _LARGEST_RETRY)
+        while tile >= _SMALLEST_RETRY:
+            smaller = dataclasses.replace(self.options, tiling=tiling, tile=tile, memory=memory)
+            with contextlib.suppress(BudgetError):
+                self.plan = self._make_plan(smaller)
+                self.options = smaller
+                return True
+            tile //= 2
+        return False
 
 
 class _Plane:
@@ -504,11 +571,33 @@ class _Plane:
         )
 
 
+class _Clock:
+    """Tells how long the rest will take, from what was done since it was started."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._from = 0.0
+        self._fraction = 0.0
+
+    def restart(self) -> None:
+        """Forget the time so far: things go on in another way."""
+        self._since, self._from = time.perf_counter(), self._fraction
+
+    def seconds_left(self, fraction: float) -> float | None:
+        """Take in how much is done, 0 to 1, and return how long the rest takes."""
+        self._from = min(self._from, fraction)  # a plane may begin anew
+        self._fraction = fraction
+        done = fraction - self._from
+        if done <= 0:
+            return None
+        return (time.perf_counter() - self._since) * (1 - fraction) / done
+
+
 class _Work:
     """How much of the work is done."""
 
-    def __init__(self, plan: Plan, plane: int, planes: int, started: float) -> None:
-        self._plan, self._plane, self._planes, self._started = plan, plane, planes, started
+    def __init__(self, plan: Plan, plane: int, planes: int, clock: _Clock) -> None:
+        self._plan, self._plane, self._planes, self._clock = plan, plane, planes, clock
         self._tiles = 0
         self._seconds = 0.0
         self._total = sum(
@@ -519,7 +608,6 @@ class _Work:
         self._tiles += 1
         self._seconds += self._weight(stage, tile)
         fraction = min((self._plane + self._seconds / self._total) / self._planes, 1.0)
-        elapsed = time.perf_counter() - self._started
         return TileDone(
             self._tiles,
             self._plan.tile_count,
@@ -527,20 +615,38 @@ class _Work:
             self._planes,
             stage,
             fraction,
-            elapsed * (1 - fraction) / fraction if fraction > 0 else None,
+            self._clock.seconds_left(fraction),
         )
 
     def _weight(self, stage: str, tile: Region) -> float:
         return self._plan.seconds_per_pixel[stage] * tile.height * tile.width
 
 
+# What devices say of too little memory. The last two are cuDNN's, when there is too little for
+# any way of computing a convolution.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "ALLOC_FAILED",
+    "Invalid buffer size",
+    "unable to find an engine",
+    "Unable to find a valid cuDNN algorithm",
+)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU's and MPS's allocators raise a plain RuntimeError.
     if isinstance(error, DarkDeblurError):
         return False
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error) for text in ("out of memory", "not enough memory", "allocate memory")
+    # Most raise a plain RuntimeError.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )
+
+
+def _in_memory(array: Any) -> NDArray[Any]:
+    """Return a numpy array itself, and an empty one for all that is not."""
+    return array if isinstance(array, np.ndarray) else np.empty(0)
 
 
 def _one_line(error: Exception) -> str:

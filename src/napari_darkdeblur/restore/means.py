@@ -120,8 +120,12 @@ class LocalMeans:
     def gate(self, stage: Stage) -> Gate:
         """Return the gate; see `ChannelMeans`."""
         cell = self._feature.cell
-        ones = torch.ones((1, 1, self._height // cell, self._width // cell))
-        counts = _block_sums(ones, self._block // cell).to(self._sums.device)
+        rows, columns = (
+            torch.tensor([min(self._block, length - start) // cell
+                          for start in range(0, length, self._block)])
+            for length in (self._height, self._width)
+        )  # fmt: skip
+        counts = torch.outer(rows, columns)[None, None].to(self._sums)
         means = self._in_windows(self._sums) / self._in_windows(counts)
         return LocalGate(_gate(stage, means), self._block, cell)
 

@@ -106,9 +106,18 @@ def free_memory(device: torch.device) -> int:
     return min(available, *(limit for limit in limits if limit is not None), available)
 
 
-def default_budget(device: torch.device) -> int:
-    """Return how many bytes restoring may take if the user does not say."""
-    return int(FREE_SHARE.get(device.type, 0.5) * free_memory(device))
+def default_budget(device: torch.device, held: int = 0) -> int:
+    """Return how many bytes restoring may take if the user does not say.
+
+    Parameters
+    ----------
+    device : torch.device
+        Whose memory.
+    held : int
+        Bytes that will be taken in any case. They are part of the result, and do not count
+        towards the share of free memory that is taken.
+    """
+    return int(FREE_SHARE.get(device.type, 0.5) * max(free_memory(device) - held, 0)) + held
 
 
 def parse_bytes(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Protocol
@@ -94,8 +95,8 @@ class DiskParking:
         Of the plane, in pixels.
     dtype : torch.dtype
         Of the features.
-    folder : pathlib.Path or None
-        Where the file is; None is the system's folder for temporary files.
+    folder : pathlib.Path
+        Where the file is.
     device : torch.device
         Where `read` puts tiles.
 
@@ -111,12 +112,11 @@ class DiskParking:
         height: int,
         width: int,
         dtype: torch.dtype,
-        folder: Path | None,
+        folder: Path,
         device: torch.device,
     ) -> None:
         self._cell, self._channels, self._device = feature.cell, feature.channels, device
-        self._folder = folder if folder is not None else Path(tempfile.gettempdir())
-        self._dtype = dtype
+        self._folder, self._dtype = folder, dtype
         # 16-bit floats that numpy does not know are kept as they are, bit by bit.
         self._stored = torch.float32 if dtype == torch.float32 else torch.int16
         self._cell_bytes = feature.channels * dtype.itemsize
@@ -148,10 +148,19 @@ class DiskParking:
                 self._file.seek(row * self._row_bytes + self._offset(region))
                 data = memoryview(values.data).cast("B")
                 while data:
-                    data = data[self._file.readinto(data) :]
+                    count = self._file.readinto(data)
+                    if not count:
+                        raise self._failed(OSError("it ends too early"))
+                    data = data[count:]
         except OSError as error:
             raise self._failed(error) from error
         return cells.permute(2, 0, 1)[None].to(self._device)
+
+    def flush(self) -> None:
+        """Put what was written on the disk itself, and out of the system's cache."""
+        os.fsync(self._file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         """Delete the file."""

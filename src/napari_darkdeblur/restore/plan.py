@@ -7,10 +7,7 @@ again when it is needed, whichever is faster.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,10 +16,10 @@ import torch
 
 from ..errors import DarkDeblurError
 from ..network import DarkDeblurNet
-from ..network.stages import CORRECTION, Feature, FeatureGraph, Region, Stage, stages_of
+from ..network.stages import CORRECTION, IMAGE, FeatureGraph, Region, Stage, stages_of
 from .costs import Costs, measure_costs
 from .memory import default_budget, format_bytes
-from .parking import DiskParking
+from .scratch import ScratchFolder
 from .tiles import tile_grid
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
@@ -39,6 +36,10 @@ LOCAL_BLOCK = 32
 _LARGEST_TILE = {"cuda": 2048}
 _LARGEST_TILE_ELSEWHERE = 1024
 _TILE_WITH_SPILL = 512
+# Pixels up to which "auto" takes an image as a whole: nothing can be said of a piece, nor can it
+# be stopped, before it is done.
+_LARGEST_WHOLE = {"cuda": 8_000_000}
+_LARGEST_WHOLE_ELSEWHERE = 2_000_000
 _SMALLEST_TILE = 64
 
 _SAMPLE_SIDE = 192
@@ -73,21 +74,27 @@ class Plan:
         has its own), in a file, or nowhere.
     peak_bytes : int
         The most memory that it will take, predicted, the output included.
+    fixed_bytes : int
+        The part of it that no other plan would save: the output, and what libraries take.
     scratch_bytes : int
         Size of the scratch files.
     seconds : float
         Roughly how long a plane takes.
     seconds_per_pixel : dict of str to float
         Of each pass, halos aside.
+    sample : list of Region
+        What mode ``"fast"`` takes its gates from.
     """
 
     mode: Mode
     tiles: Mapping[str, list[Region]]
     places: Mapping[str, Place] = field(default_factory=dict)
     peak_bytes: int = 0
+    fixed_bytes: int = 0
     scratch_bytes: int = 0
     seconds: float = 0.0
     seconds_per_pixel: Mapping[str, float] = field(default_factory=dict)
+    sample: list[Region] = field(default_factory=list)
 
     @property
     def tile_count(self) -> int:
@@ -101,15 +108,20 @@ class Plan:
         return min(sides, default=0)
 
     def describe(self) -> str:
-        """Return it in words, e.g. ``"exact, 12 tiles, about 1.3 GB, about 40 s"``."""
+        """Return it in words, e.g. ``"exact, 12 tiles, about 1.3 GB, about 40 s"``.
+
+        Tiles and time are those of one plane.
+        """
         parts: list[str] = [self.mode]
         if self.mode != "whole":
             parts.append(f"{self.tile_count} tiles")
         parts.append(f"about {format_bytes(self.peak_bytes)}")
+        if "host" in self.places.values():
+            parts.append("features kept in the computer's memory")
         if self.scratch_bytes:
             parts.append(f"{format_bytes(self.scratch_bytes)} of scratch files")
         if recomputed := [name for name, place in self.places.items() if place == "recompute"]:
-            parts.append(f"{', '.join(recomputed)} computed twice to save memory")
+            parts.append(f"{', '.join(recomputed)} computed again instead of kept")
         parts.append(f"about {_duration(self.seconds)}")
         return ", ".join(parts)
 
@@ -138,7 +150,8 @@ def make_plan(
     budget : int
         Bytes of memory that restoring may take.
     tiling : {"auto", "whole", "exact", "local", "fast"}
-        The mode; ``"auto"`` is ``"whole"`` where that fits the budget, else ``"exact"``.
+        The mode; ``"auto"`` is ``"whole"`` where that fits the budget and does not take so
+        long that nobody could watch or stop it, else ``"exact"``.
     tile : int, optional
         Side of a tile in pixels, of the finest stages; the default is what fits. With it,
         ``"auto"`` is ``"exact"``.
@@ -163,8 +176,9 @@ def make_plan(
     """
     if tile is not None and tile < 1:
         raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
-    planner = _Planner(net, height, width, budget, held, origin, scratch)
-    if tiling == "whole" or (tiling == "auto" and tile is None):
+    planner = _Planner(net, height, width, budget, held, origin, ScratchFolder(scratch))
+    most = _LARGEST_WHOLE.get(planner.device.type, _LARGEST_WHOLE_ELSEWHERE)
+    if tiling == "whole" or (tiling == "auto" and tile is None and height * width <= most):
         plan = planner.whole()
         if plan.peak_bytes <= budget:
             return plan
@@ -201,7 +215,7 @@ class _Planner:
         budget: int,
         held: int,
         origin: tuple[int, int],
-        scratch: Path | None,
+        scratch: ScratchFolder,
     ) -> None:
         self.net, self.budget, self.held, self.origin = net, budget, held, origin
         self.stride = net.config.stride
@@ -223,6 +237,7 @@ class _Planner:
             "whole",
             {"network": [self.bounds]},
             peak_bytes=self._predict(taken),
+            fixed_bytes=self._predict(0),
             seconds=self.costs.whole.seconds_per_pixel * self.pixels,
             seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
         )
@@ -230,129 +245,175 @@ class _Planner:
     # --- In tiles, the whole network on each
 
     def fast(self, tile: int | None) -> Plan:
-        def taken(side: int) -> int:
-            pixels = self._region_pixels(side, self.net.config.reach)
-            return self.costs.whole.bytes(pixels) + _BYTES_PER_PIXEL * pixels
+        reach = self.net.config.reach
 
-        sample = sample_regions(self.bounds, self.stride)
-        sampled = self.costs.whole.bytes(len(sample) * sample[0].height * sample[0].width)
-        side = tile or self._largest_side(taken, self._room())
+        def taken(side: int) -> int:
+            height, width = self._outer_size(side, reach)
+            return (self.costs.whole.bytes(height * width)) + _BYTES_PER_PIXEL * height * width
+
+        def sampled(sample: list[Region]) -> int:
+            return self.costs.whole.bytes(len(sample) * sample[0].height * sample[0].width)
+
+        samples = (
+            sample_regions(self.bounds, self.stride, count)
+            for count in range(_SAMPLES_PER_SIDE, 0, -1)
+        )
+        sample = next((s for s in samples if sampled(s) <= self._room()), None)
+        sample = sample or sample_regions(self.bounds, self.stride, 1)
+        sides = self._ladder(self.stride)
+        side = tile or next((s for s in sides if taken(s) <= self._room()), sides[-1])
         tiles = tile_grid(self.height, self.width, side, self.stride, self.origin)
-        pixels = sum(self._outer_pixels(t, self.net.config.reach) for t in tiles)
+        pixels = sum(self._outer_pixels(t, reach) for t in tiles)
         plan = Plan(
             "fast",
             {"network": tiles},
-            peak_bytes=self._predict(max(taken(side), sampled)),
+            peak_bytes=self._predict(max(taken(side), sampled(sample))),
+            fixed_bytes=self._predict(0),
             seconds=self.costs.whole.seconds_per_pixel * pixels,
             seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
+            sample=sample,
         )
         return self._affordable(plan)
 
     # --- In tiles, stage by stage
 
     def staged(self, mode: Literal["exact", "local"], tile: int | None) -> Plan:
-        align = self.stride
-        if mode == "local":
-            align = max(align, LOCAL_BLOCK)
+        align = max(self.stride, LOCAL_BLOCK) if mode == "local" else self.stride
+        everything: dict[str, Place] = dict.fromkeys(self.graph.kept, "memory")
 
-        def taken(stage: Stage, side: int) -> int:
-            pixels = self._region_pixels(side, stage.halo)
-            per_pixel = float(_BYTES_PER_PIXEL)
-            if mode == "local":
-                # The map, and a copy of it in the making.
-                per_pixel += 2 * self.costs.gate_maps.get(stage.name, 0)
-            return self.costs.stages[stage.name].bytes(pixels) + round(per_pixel * pixels)
+        def taken(stage: Stage, side: int, places: Mapping[str, Place] = everything) -> int:
+            return self._demand(stage, (side, side), places, mode).peak
 
         def most(side: int) -> int:
             return max(taken(stage, side) for stage in self.stages)
 
         # Tiles first: without a wish, as large as possible with everything kept in memory; if
         # that does not go, of a middling size, and some features are kept elsewhere.
-        places: dict[str, Place] = dict.fromkeys(self.graph.kept, "memory")
-        if tile is not None:
-            work = most(tile)
-        else:
-            resident = max(self._resident(places).values())
-            fitting = [s for s in self._ladder(align) if most(s) + resident <= self._room()]
-            with_spill = [
-                s
-                for s in self._ladder(align)
-                if s <= _TILE_WITH_SPILL and 2 * most(s) <= self._room()
-            ]
+        ladder = self._ladder(align)
+        smallest = ladder[-1]
+        if tile is None:
+            resident = max(self._resident(everything).values())
+            fitting = [side for side in ladder if most(side) + resident <= self._room()]
             if fitting and fitting[0] >= min(_TILE_WITH_SPILL, max(self.height, self.width)) // 2:
                 work = most(fitting[0])
             else:
-                work = most(with_spill[0] if with_spill else self._ladder(align)[-1])
-        places = self._spill(places, self._room() - work)
+                middling = [s for s in ladder if s <= _TILE_WITH_SPILL]
+                roomy = [s for s in middling if 2 * most(s) <= self._room()]
+                work = most(roomy[0] if roomy else smallest)
+        else:
+            work = most(tile)
 
         # Coarse levels take less memory per pixel, so their tiles may be larger.
+        sides: dict[str, int] = {}
+        for stage in self.stages:
+            cell = self.graph.features[stage.source].cell
+            if tile is not None and cell <= self.net.config.fold:
+                sides[stage.name] = tile
+                continue
+            affordable = [s for s in self._ladder(align, cell) if taken(stage, s) <= work]
+            sides[stage.name] = max(affordable[0] if affordable else 0, tile or smallest)
+
+        places = self._spill(everything, sides, mode)
         tiles: dict[str, list[Region]] = {}
-        seconds = 0.0
+        seconds, peak = 0.0, 0
+        resident_in = self._resident(places)
         for stage in self.stages:
             if not needed_now(stage, places):
                 continue
-            cell = self.graph.features[stage.source].cell
-            if tile is not None and cell <= self.net.config.fold:
-                side = tile
-            else:
-                sides = [s for s in self._ladder(align, cell) if taken(stage, s) <= work]
-                side = max(sides[0] if sides else 0, tile or self._ladder(align)[-1])
+            side = sides[stage.name]
             tiles[stage.name] = tile_grid(self.height, self.width, side, align, self.origin)
-            cost = self.costs.stages[stage.name].seconds_per_pixel
-            seconds += cost * sum(self._outer_pixels(t, stage.halo) for t in tiles[stage.name])
-        for name, place in places.items():
-            if place == "recompute":
-                seconds += self._recompute_seconds(name)
-        resident = max(self._resident(places).values())
-        on_disk = {name for name, place in places.items() if place == "disk"}
+            demand = self._demand(stage, (side, side), places, mode)
+            # Per pixel of a tile in the middle, halos and what is computed again included.
+            area = min(side, self.height) * min(side, self.width)
+            seconds += demand.seconds / area * self.pixels
+            peak = max(peak, demand.peak + resident_in[stage.name])
         plan = Plan(
             mode,
             tiles,
             places,
-            peak_bytes=self._predict(work + resident),
-            scratch_bytes=sum(self._bytes_of(name) for name in on_disk),
+            peak_bytes=self._predict(peak),
+            fixed_bytes=self._predict(0),
+            scratch_bytes=self._bytes_in("disk", places),
             seconds=seconds,
             seconds_per_pixel={n: self.costs.stages[n].seconds_per_pixel for n in tiles},
         )
         return self._affordable(plan)
 
-    def _spill(self, places: dict[str, Place], room: int) -> dict[str, Place]:
+    def _spill(
+        self, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
+    ) -> dict[str, Place]:
         """Move features out of memory, the largest first, until the rest fits."""
         places = dict(places)
-        rates = None
         while True:
             resident = self._resident(places)
-            worst = max(resident, key=lambda name: resident[name])
-            if resident[worst] <= room:
-                return places
+            totals = {
+                stage.name: resident[stage.name]
+                + self._demand(stage, (sides[stage.name],) * 2, places, mode).peak
+                for stage in self.stages
+                if needed_now(stage, places)
+            }
+            worst = max(totals, key=lambda name: totals[name])
             alive = [n for n in self._alive(places)[worst] if places[n] == "memory"]
-            if not alive:
-                return places  # `_affordable` says that it does not fit
+            if totals[worst] <= self._room() or not alive:
+                return places  # if it does not fit, `_affordable` says so
             largest = max(alive, key=self._bytes_of)
-            size = self._bytes_of(largest)
-            if self.device.type == "cuda":
-                in_host = sum(self._bytes_of(n) for n, p in places.items() if p == "host")
-                if in_host + size <= default_budget(torch.device("cpu")):
-                    places[largest] = "host"
-                    continue
-            rates = rates or _Rates.measure(self.scratch)
-            on_disk = sum(self._bytes_of(n) for n, p in places.items() if p == "disk")
-            disk_seconds = 2 * size / rates.disk_bytes_per_second
-            if on_disk + size > rates.disk_free or disk_seconds > self._recompute_seconds(largest):
-                places[largest] = "recompute"
-            else:
-                places[largest] = "disk"
+            places[largest] = self._place_outside(largest, places, sides, mode)
 
-    def _recompute_seconds(self, name: str) -> float:
-        """Return how long it takes to compute a feature again from the image."""
-        seconds, stage = 0.0, self.graph.producer.get(name)
-        while stage is not None:
-            seconds += self.costs.stages[stage.name].seconds_per_pixel * self.pixels
-            stage = self.graph.producer.get(stage.source)
-        return seconds
+    def _place_outside(
+        self, name: str, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
+    ) -> Place:
+        """Return where a feature goes that cannot stay in the device's memory."""
+        size = self._bytes_of(name)
+        if self.device.type == "cuda":
+            room = default_budget(torch.device("cpu")) - self._bytes_in("host", places)
+            if size + self.held <= room:
+                return "host"
+        if size > self.scratch.free - self._bytes_in("disk", places):
+            return "recompute"
+        # It is read by one stage, in whose tiles it is computed again if it is not kept.
+        again = dict(places) | {name: "recompute"}
+        side = min(sides.values())
+        seconds = self._read(name, (side, side), again, mode).seconds
+        seconds *= self.pixels / (min(side, self.height) * min(side, self.width))
+        disk_seconds = 2 * size / self.scratch.bytes_per_second
+        return "disk" if disk_seconds <= seconds else "recompute"
+
+    def _demand(
+        self, stage: Stage, size: tuple[int, int], places: Mapping[str, Place], mode: Mode
+    ) -> _Demand:
+        """Return what running a stage on a tile takes, with all that is computed for it."""
+        outer = self._outer_size(size, stage.halo)
+        source = self._read(stage.source, outer, places, mode)
+        peak, held, seconds = source.peak, source.held, source.seconds
+        if stage.skip is not None:
+            skip = self._read(stage.skip, size, places, mode)
+            peak = max(peak, held + skip.peak)
+            held += skip.held
+            seconds += skip.seconds
+        pixels = outer[0] * outer[1]
+        cost = self.costs.stages[stage.name]
+        per_pixel = float(_BYTES_PER_PIXEL)
+        if mode == "local":
+            # The map, and a copy of it in the making.
+            per_pixel += 2 * self.costs.gate_maps.get(stage.name, 0)
+        # A stage's cost includes what it is given.
+        peak = max(peak, cost.bytes(pixels) + round(per_pixel * pixels))
+        seconds += cost.seconds_per_pixel * pixels
+        made = sum(self._bytes_of(output.name, size) for output in stage.outputs)
+        return _Demand(peak, made, seconds)
+
+    def _read(
+        self, name: str, size: tuple[int, int], places: Mapping[str, Place], mode: Mode
+    ) -> _Demand:
+        """Return what having a feature on a region takes."""
+        size = min(size[0], self.height), min(size[1], self.width)
+        if name == IMAGE or places.get(name, "recompute") != "recompute":
+            held = self._bytes_of(name, size)
+            return _Demand(2 * held, held, 0.0)
+        return self._demand(self.graph.producer[name], size, places, mode)
 
     def _resident(self, places: Mapping[str, Place]) -> dict[str, int]:
-        """Return how many bytes of features are in memory during each pass."""
+        """Return how many bytes of features are in the device's memory during each pass."""
         return {
             stage: sum(self._bytes_of(name) for name in alive if places[name] == "memory")
             for stage, alive in self._alive(places).items()
@@ -361,9 +422,13 @@ class _Planner:
     def _alive(self, places: Mapping[str, Place]) -> dict[str, set[str]]:
         return self.graph.alive([n for n, place in places.items() if place != "recompute"])
 
-    def _bytes_of(self, name: str) -> int:
+    def _bytes_in(self, where: Place, places: Mapping[str, Place]) -> int:
+        return sum(self._bytes_of(name) for name, place in places.items() if place == where)
+
+    def _bytes_of(self, name: str, size: tuple[int, int] | None = None) -> int:
         feature = self.graph.features[name]
-        return feature.channels * self.dtype.itemsize * (self.pixels // feature.cell**2)
+        height, width = size or (self.height, self.width)
+        return feature.channels * self.dtype.itemsize * (height * width // feature.cell**2)
 
     # --- Sizes
 
@@ -371,16 +436,11 @@ class _Planner:
         """Return the sides that are tried, the largest first."""
         largest = _LARGEST_TILE.get(self.device.type, _LARGEST_TILE_ELSEWHERE) * cell
         largest = min(largest, max(self.height, self.width))
-        sides = {largest}
-        for power in range(4, 24):
-            sides |= {2**power, 3 * 2**power // 2}
         smallest = max(_SMALLEST_TILE, align)
-        return sorted({s + -s % align for s in sides if smallest <= s <= largest}
-                      or {smallest}, reverse=True)  # fmt: skip
-
-    def _largest_side(self, taken: Callable[[int], int], room: int) -> int:
-        sides = self._ladder(self.stride)
-        return next((side for side in sides if taken(side) <= room), sides[-1])
+        powers = [2**power for power in range(4, 24)]
+        sides = {largest, *powers, *(3 * power // 2 for power in powers)}
+        aligned = {s + -s % align for s in sides if smallest <= s <= largest}
+        return sorted(aligned or {smallest}, reverse=True)
 
     def _room(self) -> int:
         return int((self.budget - self.held - _SLACK_BYTES) / _SLACK)
@@ -390,24 +450,45 @@ class _Planner:
 
     def _affordable(self, plan: Plan) -> Plan:
         if plan.peak_bytes > self.budget:
+            besides = f", {format_bytes(self.held)} of it for the output" if self.held else ""
             raise BudgetError(
                 f"Restoring {self.width} × {self.height} pixels takes at least "
-                f"{format_bytes(plan.peak_bytes)} in tiles of {plan.tile} pixels, and "
-                f"{format_bytes(self.budget)} may be taken; allow more memory, or choose smaller "
-                "tiles or a smaller model."
+                f"{format_bytes(plan.peak_bytes)} in tiles of {plan.tile} pixels{besides}, and "
+                f"{format_bytes(self.budget)} may be taken; allow more memory, close other "
+                "programs, or choose a smaller model."
             )
         return plan
 
-    def _region_pixels(self, side: int, halo: int) -> int:
-        outer = side + 2 * (halo + -halo % self.stride)
-        return min(outer, self.height) * min(outer, self.width)
+    def _outer_size(self, size: int | tuple[int, int], halo: int) -> tuple[int, int]:
+        height, width = (size, size) if isinstance(size, int) else size
+        grown = 2 * (halo + -halo % self.stride)
+        return min(height + grown, self.height), min(width + grown, self.width)
 
     def _outer_pixels(self, tile: Region, halo: int) -> int:
         outer = tile.grown(halo, self.stride, self.bounds)
         return outer.height * outer.width
 
 
-def sample_regions(bounds: Region, stride: int) -> list[Region]:
+@dataclass(frozen=True)
+class _Demand:
+    """What a computation takes.
+
+    Parameters
+    ----------
+    peak : int
+        Bytes while it runs.
+    held : int
+        Bytes of its result.
+    seconds : float
+        Time.
+    """
+
+    peak: int
+    held: int
+    seconds: float
+
+
+def sample_regions(bounds: Region, stride: int, per_side: int) -> list[Region]:
     """Return squares, evenly spread over a plane, from which mode "fast" takes its gates.
 
     Parameters
@@ -416,16 +497,18 @@ def sample_regions(bounds: Region, stride: int) -> list[Region]:
         The whole plane.
     stride : int
         What positions and sizes are multiples of.
+    per_side : int
+        How many along each side, if there is room for them.
 
     Returns
     -------
     list of Region
-        Up to 9, all of one size.
+        All of one size.
     """
     side = _SAMPLE_SIDE - _SAMPLE_SIDE % stride
 
     def starts(length: int) -> list[int]:
-        count = min(_SAMPLES_PER_SIDE, max(length // side, 1))
+        count = min(per_side, max(length // side, 1))
         last = max(length - side, 0)
         places = [last // 2] if count == 1 else [last * i // (count - 1) for i in range(count)]
         return [place - place % stride for place in places]
@@ -436,30 +519,6 @@ def sample_regions(bounds: Region, stride: int) -> list[Region]:
         for top in starts(bounds.height)
         for left in starts(bounds.width)
     ]
-
-
-@dataclass(frozen=True)
-class _Rates:
-    """How fast the scratch folder is, and how much room it has."""
-
-    disk_bytes_per_second: float
-    disk_free: int
-
-    @classmethod
-    def measure(cls, folder: Path | None) -> _Rates:
-        folder = folder if folder is not None else Path(tempfile.gettempdir())
-        # A feature map of 32 MB, written and read as tiles are.
-        feature = Feature("probe", 64, 1)
-        side, cpu = 354, torch.device("cpu")
-        region = Region(0, 0, side, side)
-        tile = torch.zeros((1, 64, side, side)).contiguous(memory_format=torch.channels_last)
-        parking = DiskParking(feature, side, side, torch.float32, folder, cpu)
-        start = time.perf_counter()
-        parking.write(tile, region)
-        parking.read(region)
-        seconds = time.perf_counter() - start
-        parking.close()
-        return cls(2 * tile.nbytes / seconds, int(0.9 * shutil.disk_usage(folder).free))
 
 
 def _duration(seconds: float) -> str:

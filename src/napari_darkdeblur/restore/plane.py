@@ -26,7 +26,8 @@ from ..network.stages import (
 )
 from .means import ChannelMeans, Gate, GlobalMeans, LocalMeans
 from .parking import DiskParking, MemoryParking, Parking
-from .plan import LOCAL_BLOCK, LOCAL_WINDOW, Plan, needed_now, sample_regions
+from .plan import LOCAL_BLOCK, LOCAL_WINDOW, Plan, needed_now
+from .scratch import ScratchFolder
 
 
 class Plane(Protocol):
@@ -57,7 +58,7 @@ def restore_plane(
     bounds : Region
         The whole plane.
     scratch : pathlib.Path, optional
-        Folder for scratch files; the default is the system's.
+        Folder for scratch files; see `ScratchFolder`.
 
     Yields
     ------
@@ -86,7 +87,7 @@ def _with_sampled_gates(
     of the plane, but neither its noise nor its blur as they are.
     """
     stages = stages_of(net)
-    sample = torch.cat([plane.read(region) for region in sample_regions(bounds, net.config.stride)])
+    sample = torch.cat([plane.read(region) for region in plan.sample])
     _, gates = run_stages(stages, sample)
     del sample
     for tile in plan.tiles["network"]:
@@ -174,7 +175,8 @@ class _StagedPlane:
         height, width = self._bounds.height, self._bounds.width
         place = self._plan.places[feature.name]
         if place == "disk":
-            return DiskParking(feature, height, width, self._dtype, self._scratch, self._device)
+            folder = ScratchFolder(self._scratch).path
+            return DiskParking(feature, height, width, self._dtype, folder, self._device)
         home = torch.device("cpu") if place == "host" else self._device
         return MemoryParking(feature, height, width, self._dtype, home, self._device)
 

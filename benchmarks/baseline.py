@@ -1,0 +1,137 @@
+"""The generator as it is usually written: what the benchmarks compare with.
+
+The same architecture and widths as `napari_darkdeblur.DarkDeblurNet`, in the shape of a first
+implementation: contiguous (N, C, H, W) tensors, two convolutions in the contextual gate, one
+``torch.cat`` before every convolution of a dense block, a new tensor for every operation.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_darkdeblur import DarkDeblurNet, GeneratorConfig
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 3 × 3 convolution, zero-padded by 1."""
+    return nn.Conv2d(inputs, outputs, 3, stride, 1)
+
+
+class Attention(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        bottleneck = max(channels // reduction, 4)
+        self.mean = nn.AdaptiveAvgPool2d(1)
+        self.squeeze = nn.Conv2d(channels, bottleneck, 1)
+        self.excite = nn.Conv2d(bottleneck, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(self.mean(x)))))
+
+
+class DenseBlock(nn.Module):
+    """Densely connected convolutions and a gated short-cut."""
+
+    def __init__(self, channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            conv3x3(
+                channels + i * config.growth,
+                channels if i == config.dense_layers - 1 else config.growth,
+            )
+            for i in range(config.dense_layers)
+        )
+        self.shortcut = Attention(channels, config.attention_reduction)
+        self.slope = config.negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        stack = x
+        for conv in self.convs[:-1]:
+            stack = torch.cat([stack, F.leaky_relu(conv(stack), self.slope)], dim=1)
+        return F.leaky_relu(self.convs[-1](stack), self.slope) + self.shortcut(x)
+
+
+class Gate(nn.Module):
+    """Gated convolution on a skip, as two convolutions."""
+
+    def __init__(self, channels: int, slope: float) -> None:
+        super().__init__()
+        self.features = conv3x3(channels, channels)
+        self.gate = conv3x3(channels, channels)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return F.leaky_relu(self.features(x), self.slope) * torch.sigmoid(self.gate(x))
+
+
+class Up(nn.Module):
+    """To the next finer level."""
+
+    def __init__(self, inputs: int, outputs: int, slope: float) -> None:
+        super().__init__()
+        self.reduce = conv3x3(inputs, outputs)
+        self.expand = conv3x3(outputs, 4 * outputs)
+        self.activation = nn.PReLU(outputs)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        x = F.leaky_relu(self.reduce(x), self.slope)
+        return self.activation(F.pixel_shuffle(self.expand(x), 2))
+
+
+class Baseline(nn.Module):
+    """The generator; attention, gates and either stem as in `GeneratorConfig`'s presets."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        widths, slope = config.widths, config.negative_slope
+        pairs = list(pairwise(widths))
+        folded = 3 * config.fold**2
+        self.fold = config.fold
+        self.stem = conv3x3(folded, widths[0])
+        self.encoder = nn.ModuleList(DenseBlock(width, config) for width in widths)
+        self.down = nn.ModuleList(conv3x3(fine, coarse, stride=2) for fine, coarse in pairs)
+        self.gates = nn.ModuleList(Gate(width, slope) for width in widths[:-1])
+        self.up = nn.ModuleList(Up(coarse, fine, slope) for fine, coarse in pairs)
+        self.decoder = nn.ModuleList(
+            DenseBlock(width, config) if level else nn.Identity()
+            for level, width in enumerate(widths[:-1])
+        )
+        self.head = nn.Conv2d(widths[0], folded, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (N, 3, H, W), both sides multiples of the stride, to the same shape."""
+        x = self.stem(F.pixel_unshuffle(image, self.fold))
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(x)
+            if level < len(self.down):
+                skips.append(self.gates[level](x))
+                x = self.down[level](x)
+        for level in reversed(range(len(self.up))):
+            x = self.decoder[level](self.up[level](x) + skips[level])
+        return image + F.pixel_shuffle(self.head(x), self.fold)
+
+
+def baseline_of(net: DarkDeblurNet) -> Baseline:
+    """Return the baseline with the weights of ``net``."""
+    baseline = Baseline(net.config)
+    weights = net.state_dict()
+    for name in [name for name in weights if name.startswith("gates.")]:
+        # Computed as one here: the features' outputs first, then the gate's.
+        level, _, kind = name.removeprefix("gates.").split(".")
+        features, gate = weights.pop(name).chunk(2)
+        weights[f"gates.{level}.features.{kind}"] = features
+        weights[f"gates.{level}.gate.{kind}"] = gate
+    baseline.load_state_dict(weights)
+    return baseline.eval()
