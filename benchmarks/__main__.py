@@ -7,10 +7,10 @@ import platform
 
 import torch
 
-from . import forward, gpu, startup
+from . import forward, gpu, startup, tiling
 
 # A subject is a module with `run(quick, rounds)`, which prints Markdown.
-SUBJECTS = {"forward": forward, "gpu": gpu, "startup": startup}
+SUBJECTS = {"forward": forward, "tiling": tiling, "gpu": gpu, "startup": startup}
 
 
 def main() -> None:

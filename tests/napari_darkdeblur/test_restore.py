@@ -21,8 +21,8 @@ from napari_darkdeblur.restore import (
     ValueRangeError,
     available_devices,
     choose_device,
-    engine,
     load_model,
+    options,
 )
 
 from .conftest import assert_sentence, make_identity, make_network
@@ -369,7 +369,7 @@ def test_a_loaded_model_is_copied_to_another_device(
     identity: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # The device "meta" stands for a GPU: it differs from the CPU, and is everywhere.
-    monkeypatch.setattr(engine, "choose_device", lambda device: torch.device("meta"))
+    monkeypatch.setattr(options, "choose_device", lambda device: torch.device("meta"))
     loaded = load_weights(identity)
     copied = load_model(loaded)
     assert {p.device.type for p in copied.network.parameters()} == {"meta"}

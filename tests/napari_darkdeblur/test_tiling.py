@@ -20,23 +20,27 @@ from napari_darkdeblur.restore import (
     BudgetError,
     Event,
     Finished,
+    ImageView,
     ModelReady,
     OutOfMemoryError,
+    Plan,
     PlaneDone,
     RestoreOptions,
     Result,
     Retried,
     TileDone,
     choose_device,
-    engine,
     estimate,
+    job,
     make_plan,
-    plan,
+    planner,
+    progress,
     restore,
 )
 from napari_darkdeblur.restore.memory import PeakTracker
 from napari_darkdeblur.restore.parking import DiskParking, MemoryParking, ScratchError
 from napari_darkdeblur.restore.plane import restore_plane
+from napari_darkdeblur.restore.plane_io import PlaneIO
 from napari_darkdeblur.restore.scratch import ScratchFolder
 from napari_darkdeblur.restore.tiles import tile_grid
 
@@ -95,8 +99,8 @@ def restore_in_tiles(
         model.network, height, width, 10**10, tiling=tiling, tile=tile, origin=origin
     )
     output = np.empty_like(image)
-    view = engine.ImageView(image, "YXC")
-    io = engine._Plane(view, 0, output, model)
+    view = ImageView(image, "YXC")
+    io = PlaneIO(view, 0, output, model)
     with torch.inference_mode():
         list(restore_plane(model.network, chosen, io, io.bounds))
     return output
@@ -202,7 +206,7 @@ def test_where_features_wait_does_not_change_the_result(
     chosen = make_plan(model.network, 150, 170, 10**10, tiling=tiling, tile=64)
     everywhere = dict.fromkeys(chosen.places, place)
     monkeypatch.setattr(
-        engine,
+        job,
         "make_plan",
         lambda *args, **kwargs: dataclasses.replace(chosen, places=everywhere),
     )
@@ -213,8 +217,8 @@ def test_where_features_wait_does_not_change_the_result(
 # --- memory
 
 
-def tracked_peak(model: LoadedModel, image: np.ndarray, chosen: plan.Plan) -> int:
-    io = engine._Plane(engine.ImageView(image, "YXC"), 0, np.empty_like(image), model)
+def tracked_peak(model: LoadedModel, image: np.ndarray, chosen: Plan) -> int:
+    io = PlaneIO(ImageView(image, "YXC"), 0, np.empty_like(image), model)
     with torch.no_grad(), PeakTracker() as tracker:
         for _ in restore_plane(model.network, chosen, io, io.bounds):
             pass
@@ -248,16 +252,16 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
     image = scene(500, 700)
     tile = None if tiling == "whole" else 128
     # Nothing fits: all features go elsewhere.
-    monkeypatch.setattr(plan._Planner, "_affordable", lambda planner, made: made)
+    monkeypatch.setattr(planner._Planner, "_affordable", lambda self, made: made)
     budget = 10**10
     if scratch is not None:
-        monkeypatch.setattr(plan, "ScratchFolder", scratch)
+        monkeypatch.setattr(planner, "ScratchFolder", scratch)
         budget = 1
     chosen = make_plan(model.network, 500, 700, budget, tiling=tiling, tile=tile)
     if scratch is not None:
         assert ("disk" if scratch is Scratch else "recompute") in chosen.places.values()
     peak = tracked_peak(model, image, chosen)
-    predicted = chosen.peak_bytes - plan._SLACK_BYTES
+    predicted = chosen.peak_bytes - planner._SLACK_BYTES
     assert peak <= predicted
     # It is a prediction, not a fence far out.
     assert predicted < 3 * peak + 20_000_000
@@ -325,7 +329,7 @@ def test_scratch_files_are_gone_afterwards(model: LoadedModel, tmp_path: Path, m
     image = scene(150, 170)
     chosen = make_plan(model.network, 150, 170, 10**10, tiling="exact", tile=64)
     on_disk = dataclasses.replace(chosen, places=dict.fromkeys(chosen.places, "disk"))
-    monkeypatch.setattr(engine, "make_plan", lambda *args, **kwargs: on_disk)
+    monkeypatch.setattr(job, "make_plan", lambda *args, **kwargs: on_disk)
     opened, closed = [], []
     original = DiskParking.close
     made = DiskParking.__init__
@@ -372,14 +376,14 @@ def test_events_tell_every_tile_and_plane_in_order(model: LoadedModel):
 def test_cancelling_stops_before_the_next_tile(model: LoadedModel, after: int, monkeypatch):
     stop = threading.Event()
     computed = []
-    original = engine.restore_plane
+    original = job.restore_plane
 
     def counting(*args):
         for step in original(*args):
             computed.append(step)
             yield step
 
-    monkeypatch.setattr(engine, "restore_plane", counting)
+    monkeypatch.setattr(job, "restore_plane", counting)
     image = scene(100, 90)
     options = RestoreOptions(model, "cpu", tiling="exact", tile=32)
     events = restore(image, np.empty_like(image), options, stop=stop)
@@ -448,14 +452,14 @@ class SmallDevice:
 
     def __init__(self, model: LoadedModel, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pixels = pixels
-        original = engine._Plane.read
+        original = PlaneIO.read
 
         def read(plane, region):
             if region.height * region.width > self.pixels:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
             return original(plane, region)
 
-        monkeypatch.setattr(engine._Plane, "read", read)
+        monkeypatch.setattr(PlaneIO, "read", read)
 
 
 @pytest.mark.parametrize("tiling", ["auto", "whole", "exact", "local", "fast"])
@@ -537,10 +541,10 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
 
     on_cpu = []
 
-    def run_on(job):
+    def run_on(self):
         return torch.device("cpu") if on_cpu else Gpu()
 
-    original = engine.restore_plane
+    original = job.restore_plane
 
     def failing(*args):
         if not on_cpu:
@@ -552,9 +556,9 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
             on_cpu.append(True)
         return model
 
-    monkeypatch.setattr(engine._Job, "device", property(run_on))
-    monkeypatch.setattr(engine, "restore_plane", failing)
-    monkeypatch.setattr(engine, "load_model", load)
+    monkeypatch.setattr(job.Job, "device", property(run_on))
+    monkeypatch.setattr(job, "restore_plane", failing)
+    monkeypatch.setattr(job, "load_model", load)
     image = scene(40, 40)
     output = np.empty_like(image)
     events, result = run(restore(image, output, RestoreOptions(model, "auto")))
@@ -580,8 +584,8 @@ def test_a_gpu_too_full_for_the_model_hands_over_to_the_cpu(
             raise error
         return model
 
-    monkeypatch.setattr(engine, "load_model", load)
-    monkeypatch.setattr(engine, "choose_device", lambda name: torch.device("cuda:0"))
+    monkeypatch.setattr(job, "load_model", load)
+    monkeypatch.setattr(job, "choose_device", lambda name: torch.device("cuda:0"))
     image = scene(40, 40)
     output = np.empty_like(image)
     options = RestoreOptions(model, "auto", memory=10**9)
@@ -605,7 +609,7 @@ def test_a_failure_holds_no_memory(model: LoadedModel, monkeypatch: pytest.Monke
     def fail(plane, region, correction):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(engine._Plane, "write", fail)
+    monkeypatch.setattr(PlaneIO, "write", fail)
     image = scene(40, 40)
     _, result = run(restore(image, np.empty_like(image), RestoreOptions(model, "cpu")))
     assert "a bug" in result.message
@@ -620,8 +624,8 @@ def test_the_time_left_counts_from_when_restoring_began(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ):
     now = [0.0]
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
-    clock = engine._Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    clock = progress.Clock()
     assert clock.seconds_left(0) is None
     now[0] = 10
     assert clock.seconds_left(0.25) == pytest.approx(30)

@@ -9,21 +9,16 @@ from .devices import (
     choose_device,
     choose_dtype,
 )
-from .engine import (
-    NonFiniteWarning,
-    OutOfMemoryError,
-    RestoreError,
-    RestoreOptions,
-    deblur,
-    estimate,
-    load_model,
-    restore,
-)
+from .engine import NonFiniteWarning, deblur, estimate, restore
 from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
 from .image_view import ImageView, ValueRange
+from .job import OutOfMemoryError
 from .memory import format_bytes, parse_bytes
+from .options import RestoreOptions, load_model
 from .pixels import PixelError, ValueRangeError
-from .plan import TILINGS, BudgetError, Plan, Tiling, make_plan
+from .plan import TILINGS, Plan, Tiling
+from .plane_io import RestoreError
+from .planner import BudgetError, make_plan
 
 __all__ = [
     "PRECISIONS",

@@ -1,0 +1,277 @@
+"""One image being restored: what is decided once, and what changes when memory runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..network import LoadedModel
+from .devices import choose_device, free_unused, numerics
+from .events import Event, ModelReady, PlaneDone, Result, Retried
+from .image_view import ImageView
+from .memory import default_budget
+from .options import RestoreOptions, load_model
+from .pixels import PixelArray, PixelError, StoppedError
+from .plan import Plan, Tiling
+from .plane import restore_plane
+from .plane_io import Output, PlaneIO, RestoreError
+from .planner import BudgetError, make_plan
+from .progress import Clock, Work
+from .shortage import is_out_of_memory
+
+# When memory runs out, the next try may take this share of what the last one was to take, in
+# tiles of half the side, between these.
+_RETRY_SHARE = 0.6
+_LARGEST_RETRY = 1024
+_SMALLEST_RETRY = 32
+
+
+class OutOfMemoryError(RestoreError):
+    """The device has too little memory for the image."""
+
+
+def plan_for(
+    loaded: LoadedModel, height: int, width: int, options: RestoreOptions, held: int
+) -> Plan:
+    """Decide how a plane is restored.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        On the device that it will run on.
+    height, width : int
+        Of the plane, in pixels.
+    options : RestoreOptions
+        What the user chose.
+    held : int
+        Bytes of the computer's memory that are taken besides.
+
+    Raises
+    ------
+    BudgetError, ScratchError
+        See `make_plan`.
+    """
+    device = next(loaded.network.parameters()).device
+    if device.type != "cpu":
+        held = 0  # it is in the computer's memory
+    budget = options.memory if options.memory is not None else default_budget(device, held)
+    with numerics(options.precision, device):
+        return make_plan(
+            loaded.network,
+            height,
+            width,
+            budget,
+            tiling=options.tiling,
+            tile=options.tile,
+            held=held,
+            scratch=options.scratch,
+        )
+
+
+class Job:
+    """Restores one image; model and plan change when memory runs out.
+
+    Parameters
+    ----------
+    array, output, options, stop
+        See `restore.restore`.
+    """
+
+    def __init__(
+        self, array: PixelArray, output: Output, options: RestoreOptions, stop: threading.Event
+    ) -> None:
+        self.array, self.output, self.stop = array, output, stop
+        self.options = self.asked = options
+        self.view: ImageView | None = None
+        self.loaded: LoadedModel | None = None
+        self.plan: Plan | None = None
+        self.planes_done = 0
+        self.started = time.perf_counter()
+        self.clock = Clock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        assert self.loaded is not None
+        return next(self.loaded.network.parameters()).device
+
+    def run(self) -> Iterator[Event]:
+        """Restore all planes; raise what goes wrong."""
+        options = self.options
+        if np.may_share_memory(_in_memory(self.array), _in_memory(self.output)):
+            raise PixelError("The output is the image itself; it takes an array of its own.")
+        view = self.view = ImageView(self.array, options.axes, options.value_range, stop=self.stop)
+        self._check_stop()
+        if not self._prepare_where_asked():
+            self._go_to_cpu()
+        assert self.loaded is not None
+        assert self.plan is not None
+        yield ModelReady(
+            self.loaded.name, str(self.device), self.plan, view.plane_count, tuple(view.notes)
+        )
+        self.clock = Clock()
+        for plane in range(view.plane_count):
+            while True:
+                try:
+                    yield from self._restore_plane(plane)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    reason = str(error)
+                else:
+                    break
+                # Outside of the except clause: there the traceback would keep the tensors.
+                yield self._with_less_memory(plane, reason)
+            self.planes_done += 1
+            yield PlaneDone(plane, view.plane_count, view.describe(plane))
+
+    def free(self, error: Exception | None = None) -> None:
+        """Give back the device's memory, also what an error's traceback holds."""
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)
+        if self.loaded is not None:
+            free_unused(self.device)
+
+    def result(self, status: Any, message: str, error: Exception | None) -> Result:
+        """Return how it ended."""
+        loaded, view = self.loaded, self.view
+        return Result(
+            status=status,
+            message=message,
+            planes_done=self.planes_done,
+            seconds=time.perf_counter() - self.started,
+            model=loaded.name if loaded is not None else "",
+            sha256=loaded.sha256 if loaded is not None else "",
+            device=str(self.device) if loaded is not None else "",
+            plan=self.plan,
+            notes=tuple(view.notes) if view is not None else (),
+            error=error,
+        )
+
+    def _prepare_where_asked(self) -> bool:
+        """Load the model and make a plan; return False if a GPU is too full even for that."""
+        try:
+            self._prepare()
+        except Exception as error:
+            too_full = is_out_of_memory(error) or isinstance(error, BudgetError)
+            on_gpu = choose_device(self.options.device).type != "cpu"
+            if not (too_full and on_gpu):
+                raise
+            if self.options.device != "auto":
+                raise OutOfMemoryError(
+                    f"Device {self.options.device!r} has too little free memory "
+                    f"({_shortened(str(error))}); close other programs, or choose the device "
+                    "'cpu'."
+                ) from error
+            assert self.view is not None
+            why = _shortened(str(error))
+            self.view.notes.append(
+                f"The GPU has too little free memory, so the CPU is used ({why})."
+            )
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        options = self.options
+        self.loaded = load_model(options.model, options.device, options.precision)
+        self.plan = self._make_plan(options)
+
+    def _go_to_cpu(self) -> None:
+        self.options = dataclasses.replace(self.asked, device="cpu", precision="fp32")
+        self._prepare()
+
+    def _make_plan(self, options: RestoreOptions) -> Plan:
+        assert self.loaded is not None
+        assert self.view is not None
+        view = self.view
+        output: Any = self.output
+        in_memory = isinstance(output, np.ndarray) and not isinstance(output, np.memmap)
+        held = output.nbytes if in_memory else 0
+        if view.nonfinite:
+            # One plane is kept filled, and more is needed while it is being filled.
+            held += view.height * view.width * (4 * view.axes.channels + 30)
+        return plan_for(self.loaded, view.height, view.width, options, held)
+
+    def _restore_plane(self, plane: int) -> Iterator[Event]:
+        assert self.loaded is not None
+        assert self.view is not None
+        assert self.plan is not None
+        view, plan, network = self.view, self.plan, self.loaded.network
+        io = PlaneIO(view, plane, self.output, self.loaded)
+        work = Work(plan, plane, view.plane_count, self.clock)
+        steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
+        with contextlib.closing(steps):
+            for _ in range(plan.tile_count):
+                self._check_stop()
+                # Set up anew for each step: between steps the caller's code runs.
+                with torch.inference_mode(), numerics(self.options.precision, self.device):
+                    step = next(steps)
+                yield work.done(*step)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise StoppedError
+
+    def _with_less_memory(self, plane: int, reason: str) -> Retried:
+        """Change the plan, or the device, after memory ran out."""
+        assert self.plan is not None
+        device = str(self.device)
+        self.free()
+        self.clock.restart()
+        failed = self.plan
+        if self._use_smaller_plan():
+            return Retried(
+                plane,
+                self.plan,
+                device,
+                f"{device} ran out of memory; going on in tiles of {self.plan.tile} pixels.",
+            )
+        if self.device.type != "cpu" and self.options.device == "auto":
+            self._go_to_cpu()
+            return Retried(
+                plane, self.plan, "cpu", f"{device} has too little memory; going on on the CPU."
+            )
+        instead = "choose another device or a smaller model"
+        if self.device.type != "cpu":
+            instead = "choose the device 'cpu' or a smaller model"
+        raise OutOfMemoryError(
+            f"{device} has too little memory, even in tiles of {failed.tile} pixels; close "
+            f"other programs, or {instead} ({_shortened(reason)})."
+        )
+
+    def _use_smaller_plan(self) -> bool:
+        """Halve the tile, and cut what may be taken; return whether that goes."""
+        assert self.plan is not None
+        whole = self.plan.mode == "whole"
+        tiling: Tiling = "exact" if whole else self.plan.mode
+        # Smaller tiles alone would leave their room to features that are kept.
+        failed = self.plan
+        memory = failed.fixed_bytes + int(_RETRY_SHARE * (failed.peak_bytes - failed.fixed_bytes))
+        tile = min(self.plan.tile // 2, _LARGEST_RETRY)
+        while tile >= _SMALLEST_RETRY:
+            smaller = dataclasses.replace(self.options, tiling=tiling, tile=tile, memory=memory)
+            with contextlib.suppress(BudgetError):
+                self.plan = self._make_plan(smaller)
+                self.options = smaller
+                return True
+            tile //= 2
+        return False
+
+
+def _in_memory(array: Any) -> NDArray[Any]:
+    """Return a numpy array itself, and an empty one for all that is not."""
+    return array if isinstance(array, np.ndarray) else np.empty(0)
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,108 @@
+"""What a user chooses, and the model that follows from it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..network import DEFAULT_MODEL, LoadedModel, find_weights, load_weights
+from .devices import Precision, choose_device, choose_dtype
+from .image_view import ValueRange
+from .plan import Tiling
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How to restore.
+
+    Parameters
+    ----------
+    model : str, path-like or LoadedModel
+        A model's name or the path of a weights file (see `load_weights`), or a loaded model.
+    device : str
+        ``"auto"`` (a CUDA device if there is one, else the CPU), ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"``, ``"mps"``. If ``"auto"`` chose a device that turns out to have too little
+        memory, the CPU takes over.
+    axes : str, optional
+        The axes, such as ``"TZYX"``; guessed from the shape if not given (see `Axes`).
+    value_range : {"dtype", "data", "percentile"} or tuple of float
+        Which values are black and white (see `ImageView`).
+    tiling : {"auto", "whole", "exact", "local", "fast"}
+        See `make_plan`.
+    tile : int, optional
+        Side of a tile in pixels; the default is what fits.
+    memory : int, optional
+        Bytes that restoring may take on the device; the default is a share of what is free.
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        See `choose_dtype`.
+    scratch : pathlib.Path, optional
+        Folder for scratch files; the default is the system's for temporary files.
+    """
+
+    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL
+    device: str = "auto"
+    axes: str | None = None
+    value_range: ValueRange = "dtype"
+    tiling: Tiling = "auto"
+    tile: int | None = None
+    memory: int | None = None
+    precision: Precision = "fp32"
+    scratch: Path | None = None
+
+
+def load_model(
+    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
+    device: str = "auto",
+    precision: Precision = "fp32",
+) -> LoadedModel:
+    """Load a model on a device; the last ones loaded by name or path are kept.
+
+    Parameters
+    ----------
+    model : str, path-like or LoadedModel
+        See `RestoreOptions`. A loaded model is copied to the device if it is on another one.
+    device : str
+        See `RestoreOptions`.
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        See `choose_dtype`.
+
+    Returns
+    -------
+    LoadedModel
+        Its network is on the device, in evaluation mode.
+
+    Raises
+    ------
+    DeviceError
+        There is no such device, or not with this precision.
+    FileNotFoundError, WeightsError
+        The model cannot be loaded.
+    """
+    where = choose_device(device)
+    dtype = choose_dtype(precision, where)
+    if isinstance(model, LoadedModel):
+        weight = next(model.network.parameters())
+        if (weight.device, weight.dtype) == (where, dtype):
+            return model
+        # A copy: the caller's network stays where it is.
+        network = copy.deepcopy(model.network).to(where, dtype)
+        return dataclasses.replace(model, network=network)
+    path = find_weights(model).absolute()
+    # A file that was replaced is read again.
+    modified = path.stat().st_mtime_ns if path.is_file() else None
+    return _load_cached(path, modified, where, dtype)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_cached(
+    path: Path, modified: int | None, device: torch.device, dtype: torch.dtype
+) -> LoadedModel:
+    loaded = load_weights(path)
+    loaded.network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return loaded

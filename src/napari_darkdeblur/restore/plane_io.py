@@ -1,0 +1,76 @@
+"""A plane of an image as the network takes it, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DarkDeblurError
+from ..network import LoadedModel
+from ..network.stages import Region
+from .image_view import ImageView
+
+
+class RestoreError(DarkDeblurError, RuntimeError):
+    """Restoring failed; the message is one sentence for the user."""
+
+
+class Output(Protocol):
+    """What takes restored pixels: a numpy, zarr or memory-mapped array."""
+
+    def __setitem__(self, index: Any, values: Any, /) -> None:
+        """Take in a block; indices are tuples of ints and slices."""
+        ...
+
+
+class PlaneIO:
+    """A plane of the image as `restore_plane` takes it."""
+
+    def __init__(self, view: ImageView, plane: int, output: Output, loaded: LoadedModel) -> None:
+        self._view, self._plane, self._output, self._loaded = view, plane, output, loaded
+        weight = next(loaded.network.parameters())
+        self._device, self._dtype = weight.device, weight.dtype
+        stride = loaded.stride
+        self.bounds = Region(
+            0, 0, view.height + -view.height % stride, view.width + -view.width % stride
+        )
+
+    def read(self, region: Region) -> Tensor:
+        """Return (1, 3, h, w); beyond the lower and right border the last pixels repeat."""
+        rows, columns = self._real(region)
+        image = torch.from_numpy(self._view.read(self._plane, rows, columns))[None]
+        below = region.height - image.shape[2]
+        right = region.width - image.shape[3]
+        if below or right:
+            image = F.pad(image, (0, right, 0, below), mode="replicate")
+        black, white = self._loaded.value_range
+        if (black, white) != (0, 1):
+            image = image * (white - black) + black
+        return image.to(self._device, self._dtype, memory_format=torch.channels_last)
+
+    def write(self, region: Region, correction: Tensor) -> None:
+        """Add the correction to the image and put the result where it belongs."""
+        rows, columns = self._real(region)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        black, white = self._loaded.value_range
+        restored = self._view.read(self._plane, rows, columns)
+        change = correction[0, :, :height, :width].to("cpu", torch.float32)
+        restored += change.numpy() / np.float32(white - black)
+        if not np.isfinite(restored).all():
+            raise RestoreError(
+                f"Model {self._loaded.name!r} gave values that are not finite on {self._device}; "
+                "try another device, precision fp32, or another model."
+            )
+        block = self._view.restored_block(self._plane, rows, columns, restored)
+        self._output[self._view.axes.index(self._plane, rows, columns)] = block
+
+    def _real(self, region: Region) -> tuple[slice, slice]:
+        """Return the part of a region that is not padding."""
+        return (
+            slice(region.top, min(region.bottom, self._view.height)),
+            slice(region.left, min(region.right, self._view.width)),
+        )

@@ -1,0 +1,430 @@
+"""Deciding how a plane is restored, from what it takes and from how much memory there is.
+
+The passes of a tiled plane are the network's stages (`network.stages`). What one stage makes for
+a later one waits in memory; where that does not fit the budget, in a file, or it is computed
+again when it is needed, whichever is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..errors import DarkDeblurError
+from ..network import DarkDeblurNet
+from ..network.stages import IMAGE, FeatureGraph, Region, Stage, stages_of
+from .costs import Costs, measure_costs
+from .memory import default_budget, format_bytes
+from .plan import LOCAL_BLOCK, Mode, Place, Plan, Tiling, needed_now
+from .scratch import ScratchFolder
+from .tiles import tile_grid
+
+# Larger tiles bring nothing; on a GPU, small ones do not keep it busy.
+_LARGEST_TILE = {"cuda": 2048}
+_LARGEST_TILE_ELSEWHERE = 1024
+_TILE_WITH_SPILL = 512
+# Pixels up to which "auto" takes an image as a whole: nothing can be said of a piece, nor can it
+# be stopped, before it is done.
+_LARGEST_WHOLE = {"cuda": 8_000_000}
+_LARGEST_WHOLE_ELSEWHERE = 2_000_000
+_SMALLEST_TILE = 64
+
+_SAMPLE_SIDE = 192
+_SAMPLES_PER_SIDE = 3
+
+# What reading, converting and writing pixels takes beside the network: a few float32 copies of
+# the three planes.
+_BYTES_PER_PIXEL = 72
+# Allocators do not give back every hole, libraries take buffers of their own.
+_SLACK = 1.15
+_SLACK_BYTES = 64_000_000
+
+
+class BudgetError(DarkDeblurError, MemoryError):
+    """The memory allowed is too little; the message is one sentence for the user."""
+
+
+def make_plan(
+    net: DarkDeblurNet,
+    height: int,
+    width: int,
+    budget: int,
+    *,
+    tiling: Tiling = "auto",
+    tile: int | None = None,
+    origin: tuple[int, int] = (0, 0),
+    held: int = 0,
+    scratch: Path | None = None,
+) -> Plan:
+    """Decide how to restore a plane.
+
+    Parameters
+    ----------
+    net : DarkDeblurNet
+        On the device and in the precision that it will be run with. It is measured the first
+        time.
+    height, width : int
+        Of the plane, in pixels.
+    budget : int
+        Bytes of memory that restoring may take.
+    tiling : {"auto", "whole", "exact", "local", "fast"}
+        The mode; ``"auto"`` is ``"whole"`` where that fits the budget and does not take so
+        long that nobody could watch or stop it, else ``"exact"``.
+    tile : int, optional
+        Side of a tile in pixels, of the finest stages; the default is what fits. With it,
+        ``"auto"`` is ``"exact"``.
+    origin : tuple of int
+        Where four tiles meet.
+    held : int
+        Bytes that are taken besides: the output, for instance.
+    scratch : pathlib.Path, optional
+        Folder for scratch files; the default is the system's.
+
+    Returns
+    -------
+    Plan
+        What to do.
+
+    Raises
+    ------
+    BudgetError
+        It does not fit in any way, or not in the way asked for.
+    ScratchError
+        The scratch folder cannot be written to.
+    """
+    if tile is not None and tile < 1:
+        raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
+    planner = _Planner(net, height, width, budget, held, origin, ScratchFolder(scratch))
+    most = _LARGEST_WHOLE.get(planner.device.type, _LARGEST_WHOLE_ELSEWHERE)
+    if tiling == "whole" or (tiling == "auto" and tile is None and height * width <= most):
+        plan = planner.whole()
+        if plan.peak_bytes <= budget:
+            return plan
+        if tiling == "whole":
+            raise BudgetError(
+                f"Restoring {width} × {height} pixels at once takes about "
+                f"{format_bytes(plan.peak_bytes)}, and {format_bytes(budget)} may be taken; "
+                "tiling 'exact' gives the same with less."
+            )
+    if tiling == "fast":
+        return planner.fast(tile)
+    return planner.staged("local" if tiling == "local" else "exact", tile)
+
+
+class _Planner:
+    def __init__(
+        self,
+        net: DarkDeblurNet,
+        height: int,
+        width: int,
+        budget: int,
+        held: int,
+        origin: tuple[int, int],
+        scratch: ScratchFolder,
+    ) -> None:
+        self.net, self.budget, self.held, self.origin = net, budget, held, origin
+        self.stride = net.config.stride
+        self.height, self.width = height + -height % self.stride, width + -width % self.stride
+        self.bounds = Region(0, 0, self.height, self.width)
+        self.pixels = self.height * self.width
+        self.stages = stages_of(net)
+        self.graph = FeatureGraph(self.stages)
+        self.costs: Costs = measure_costs(net)
+        weight = next(net.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.scratch = scratch
+
+    # --- In one piece
+
+    def whole(self) -> Plan:
+        taken = self.costs.whole.bytes(self.pixels) + _BYTES_PER_PIXEL * self.pixels
+        return Plan(
+            "whole",
+            {"network": [self.bounds]},
+            peak_bytes=self._predict(taken),
+            fixed_bytes=self._predict(0),
+            seconds=self.costs.whole.seconds_per_pixel * self.pixels,
+            seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
+        )
+
+    # --- In tiles, the whole network on each
+
+    def fast(self, tile: int | None) -> Plan:
+        reach = self.net.config.reach
+
+        def taken(side: int) -> int:
+            height, width = self._outer_size(side, reach)
+            return (self.costs.whole.bytes(height * width)) + _BYTES_PER_PIXEL * height * width
+
+        def sampled(sample: list[Region]) -> int:
+            return self.costs.whole.bytes(len(sample) * sample[0].height * sample[0].width)
+
+        samples = (
+            sample_regions(self.bounds, self.stride, count)
+            for count in range(_SAMPLES_PER_SIDE, 0, -1)
+        )
+        sample = next((s for s in samples if sampled(s) <= self._room()), None)
+        sample = sample or sample_regions(self.bounds, self.stride, 1)
+        sides = self._ladder(self.stride)
+        side = tile or next((s for s in sides if taken(s) <= self._room()), sides[-1])
+        tiles = tile_grid(self.height, self.width, side, self.stride, self.origin)
+        pixels = sum(self._outer_pixels(t, reach) for t in tiles)
+        plan = Plan(
+            "fast",
+            {"network": tiles},
+            peak_bytes=self._predict(max(taken(side), sampled(sample))),
+            fixed_bytes=self._predict(0),
+            seconds=self.costs.whole.seconds_per_pixel * pixels,
+            seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
+            sample=sample,
+        )
+        return self._affordable(plan)
+
+    # --- In tiles, stage by stage
+
+    def staged(self, mode: Literal["exact", "local"], tile: int | None) -> Plan:
+        align = max(self.stride, LOCAL_BLOCK) if mode == "local" else self.stride
+        everything: dict[str, Place] = dict.fromkeys(self.graph.kept, "memory")
+
+        def taken(stage: Stage, side: int, places: Mapping[str, Place] = everything) -> int:
+            return self._demand(stage, (side, side), places, mode).peak
+
+        def most(side: int) -> int:
+            return max(taken(stage, side) for stage in self.stages)
+
+        # Tiles first: without a wish, as large as possible with everything kept in memory; if
+        # that does not go, of a middling size, and some features are kept elsewhere.
+        ladder = self._ladder(align)
+        smallest = ladder[-1]
+        if tile is None:
+            resident = max(self._resident(everything).values())
+            fitting = [side for side in ladder if most(side) + resident <= self._room()]
+            if fitting and fitting[0] >= min(_TILE_WITH_SPILL, max(self.height, self.width)) // 2:
+                work = most(fitting[0])
+            else:
+                middling = [s for s in ladder if s <= _TILE_WITH_SPILL]
+                roomy = [s for s in middling if 2 * most(s) <= self._room()]
+                work = most(roomy[0] if roomy else smallest)
+        else:
+            work = most(tile)
+
+        # Coarse levels take less memory per pixel, so their tiles may be larger.
+        sides: dict[str, int] = {}
+        for stage in self.stages:
+            cell = self.graph.features[stage.source].cell
+            if tile is not None and cell <= self.net.config.fold:
+                sides[stage.name] = tile
+                continue
+            affordable = [s for s in self._ladder(align, cell) if taken(stage, s) <= work]
+            sides[stage.name] = max(affordable[0] if affordable else 0, tile or smallest)
+
+        places = self._spill(everything, sides, mode)
+        tiles: dict[str, list[Region]] = {}
+        seconds, peak = 0.0, 0
+        resident_in = self._resident(places)
+        for stage in self.stages:
+            if not needed_now(stage, places):
+                continue
+            side = sides[stage.name]
+            tiles[stage.name] = tile_grid(self.height, self.width, side, align, self.origin)
+            demand = self._demand(stage, (side, side), places, mode)
+            # Per pixel of a tile in the middle, halos and what is computed again included.
+            area = min(side, self.height) * min(side, self.width)
+            seconds += demand.seconds / area * self.pixels
+            peak = max(peak, demand.peak + resident_in[stage.name])
+        plan = Plan(
+            mode,
+            tiles,
+            places,
+            peak_bytes=self._predict(peak),
+            fixed_bytes=self._predict(0),
+            scratch_bytes=self._bytes_in("disk", places),
+            seconds=seconds,
+            seconds_per_pixel={n: self.costs.stages[n].seconds_per_pixel for n in tiles},
+        )
+        return self._affordable(plan)
+
+    def _spill(
+        self, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
+    ) -> dict[str, Place]:
+        """Move features out of memory, the largest first, until the rest fits."""
+        places = dict(places)
+        while True:
+            resident = self._resident(places)
+            totals = {
+                stage.name: resident[stage.name]
+                + self._demand(stage, (sides[stage.name],) * 2, places, mode).peak
+                for stage in self.stages
+                if needed_now(stage, places)
+            }
+            worst = max(totals, key=lambda name: totals[name])
+            alive = [n for n in self._alive(places)[worst] if places[n] == "memory"]
+            if totals[worst] <= self._room() or not alive:
+                return places  # if it does not fit, `_affordable` says so
+            largest = max(alive, key=self._bytes_of)
+            places[largest] = self._place_outside(largest, places, sides, mode)
+
+    def _place_outside(
+        self, name: str, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
+    ) -> Place:
+        """Return where a feature goes that cannot stay in the device's memory."""
+        size = self._bytes_of(name)
+        if self.device.type == "cuda":
+            room = default_budget(torch.device("cpu")) - self._bytes_in("host", places)
+            if size + self.held <= room:
+                return "host"
+        if size > self.scratch.free - self._bytes_in("disk", places):
+            return "recompute"
+        # It is read by one stage, in whose tiles it is computed again if it is not kept.
+        again = dict(places) | {name: "recompute"}
+        side = min(sides.values())
+        seconds = self._read(name, (side, side), again, mode).seconds
+        seconds *= self.pixels / (min(side, self.height) * min(side, self.width))
+        disk_seconds = 2 * size / self.scratch.bytes_per_second
+        return "disk" if disk_seconds <= seconds else "recompute"
+
+    def _demand(
+        self, stage: Stage, size: tuple[int, int], places: Mapping[str, Place], mode: Mode
+    ) -> _Demand:
+        """Return what running a stage on a tile takes, with all that is computed for it."""
+        outer = self._outer_size(size, stage.halo)
+        source = self._read(stage.source, outer, places, mode)
+        peak, held, seconds = source.peak, source.held, source.seconds
+        if stage.skip is not None:
+            skip = self._read(stage.skip, size, places, mode)
+            peak = max(peak, held + skip.peak)
+            held += skip.held
+            seconds += skip.seconds
+        pixels = outer[0] * outer[1]
+        cost = self.costs.stages[stage.name]
+        per_pixel = float(_BYTES_PER_PIXEL)
+        if mode == "local":
+            # The map, and a copy of it in the making.
+            per_pixel += 2 * self.costs.gate_maps.get(stage.name, 0)
+        # A stage's cost includes what it is given.
+        peak = max(peak, cost.bytes(pixels) + round(per_pixel * pixels))
+        seconds += cost.seconds_per_pixel * pixels
+        made = sum(self._bytes_of(output.name, size) for output in stage.outputs)
+        return _Demand(peak, made, seconds)
+
+    def _read(
+        self, name: str, size: tuple[int, int], places: Mapping[str, Place], mode: Mode
+    ) -> _Demand:
+        """Return what having a feature on a region takes."""
+        size = min(size[0], self.height), min(size[1], self.width)
+        if name == IMAGE or places.get(name, "recompute") != "recompute":
+            held = self._bytes_of(name, size)
+            return _Demand(2 * held, held, 0.0)
+        return self._demand(self.graph.producer[name], size, places, mode)
+
+    def _resident(self, places: Mapping[str, Place]) -> dict[str, int]:
+        """Return how many bytes of features are in the device's memory during each pass."""
+        return {
+            stage: sum(self._bytes_of(name) for name in alive if places[name] == "memory")
+            for stage, alive in self._alive(places).items()
+        }
+
+    def _alive(self, places: Mapping[str, Place]) -> dict[str, set[str]]:
+        return self.graph.alive([n for n, place in places.items() if place != "recompute"])
+
+    def _bytes_in(self, where: Place, places: Mapping[str, Place]) -> int:
+        return sum(self._bytes_of(name) for name, place in places.items() if place == where)
+
+    def _bytes_of(self, name: str, size: tuple[int, int] | None = None) -> int:
+        feature = self.graph.features[name]
+        height, width = size or (self.height, self.width)
+        return feature.channels * self.dtype.itemsize * (height * width // feature.cell**2)
+
+    # --- Sizes
+
+    def _ladder(self, align: int, cell: int = 1) -> list[int]:
+        """Return the sides that are tried, the largest first."""
+        largest = _LARGEST_TILE.get(self.device.type, _LARGEST_TILE_ELSEWHERE) * cell
+        largest = min(largest, max(self.height, self.width))
+        smallest = max(_SMALLEST_TILE, align)
+        powers = [2**power for power in range(4, 24)]
+        sides = {largest, *powers, *(3 * power // 2 for power in powers)}
+        aligned = {s + -s % align for s in sides if smallest <= s <= largest}
+        return sorted(aligned or {smallest}, reverse=True)
+
+    def _room(self) -> int:
+        return int((self.budget - self.held - _SLACK_BYTES) / _SLACK)
+
+    def _predict(self, taken: int) -> int:
+        return round(taken * _SLACK) + _SLACK_BYTES + self.held
+
+    def _affordable(self, plan: Plan) -> Plan:
+        if plan.peak_bytes > self.budget:
+            besides = f", {format_bytes(self.held)} of it for the output" if self.held else ""
+            raise BudgetError(
+                f"Restoring {self.width} × {self.height} pixels takes at least "
+                f"{format_bytes(plan.peak_bytes)} in tiles of {plan.tile} pixels{besides}, and "
+                f"{format_bytes(self.budget)} may be taken; allow more memory, close other "
+                "programs, or choose a smaller model."
+            )
+        return plan
+
+    def _outer_size(self, size: int | tuple[int, int], halo: int) -> tuple[int, int]:
+        height, width = (size, size) if isinstance(size, int) else size
+        grown = 2 * (halo + -halo % self.stride)
+        return min(height + grown, self.height), min(width + grown, self.width)
+
+    def _outer_pixels(self, tile: Region, halo: int) -> int:
+        outer = tile.grown(halo, self.stride, self.bounds)
+        return outer.height * outer.width
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """What a computation takes.
+
+    Parameters
+    ----------
+    peak : int
+        Bytes while it runs.
+    held : int
+        Bytes of its result.
+    seconds : float
+        Time.
+    """
+
+    peak: int
+    held: int
+    seconds: float
+
+
+def sample_regions(bounds: Region, stride: int, per_side: int) -> list[Region]:
+    """Return squares, evenly spread over a plane, from which mode "fast" takes its gates.
+
+    Parameters
+    ----------
+    bounds : Region
+        The whole plane.
+    stride : int
+        What positions and sizes are multiples of.
+    per_side : int
+        How many along each side, if there is room for them.
+
+    Returns
+    -------
+    list of Region
+        All of one size.
+    """
+    side = _SAMPLE_SIDE - _SAMPLE_SIDE % stride
+
+    def starts(length: int) -> list[int]:
+        count = min(per_side, max(length // side, 1))
+        last = max(length - side, 0)
+        places = [last // 2] if count == 1 else [last * i // (count - 1) for i in range(count)]
+        return [place - place % stride for place in places]
+
+    height, width = min(side, bounds.height), min(side, bounds.width)
+    return [
+        Region(top, left, height, width)
+        for top in starts(bounds.height)
+        for left in starts(bounds.width)
+    ]
