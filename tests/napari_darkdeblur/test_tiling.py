@@ -372,6 +372,41 @@ def test_events_tell_every_tile_and_plane_in_order(model: LoadedModel):
     np.testing.assert_array_equal(output[0], output[2])
 
 
+def test_tiles_that_are_written_one_later_are_all_written(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+):
+    """As on a CUDA device, where copies run beside the computation."""
+
+    class CudaEvent:
+        def __init__(self) -> None:
+            self.seen = []
+
+        def record(self, stream):
+            self.seen.append(stream)
+
+        def synchronize(self):
+            assert self.seen
+
+    original = PlaneIO.__init__
+
+    def beside(self, *args):
+        original(self, *args)
+        self._beside = True
+
+    image = scene(100, 90)
+    expected = deblur(image, model, "cpu", tiling="exact", tile=32)
+    empty = torch.empty
+    monkeypatch.setattr(PlaneIO, "__init__", beside)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(
+        torch, "empty", lambda *args, pin_memory=False, **kwargs: empty(*args, **kwargs)
+    )
+    monkeypatch.setattr(torch.cuda, "Event", CudaEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "stream")
+    restored = deblur(image, model, "cpu", tiling="exact", tile=32)
+    np.testing.assert_array_equal(restored, expected)
+
+
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_cancelling_stops_before_the_next_tile(model: LoadedModel, after: int, monkeypatch):
     stop = threading.Event()

@@ -216,6 +216,7 @@ class Job:
                 with torch.inference_mode(), numerics(self.options.precision, self.device):
                     step = next(steps)
                 yield work.done(*step)
+        io.flush()
 
     def _check_stop(self) -> None:
         if self.stop.is_set():

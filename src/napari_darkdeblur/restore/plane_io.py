@@ -28,12 +28,29 @@ class Output(Protocol):
 
 
 class PlaneIO:
-    """A plane of the image as `restore_plane` takes it."""
+    """A plane of the image as `restore_plane` takes it.
+
+    On a CUDA device copies run beside the computation, from and to pinned memory: what was
+    computed of a tile is put into the output when the next tile is under way.
+
+    Parameters
+    ----------
+    view : ImageView
+        The image.
+    plane : int
+        Which of its planes.
+    output : Output
+        Where restored pixels go.
+    loaded : LoadedModel
+        On the device that it runs on.
+    """
 
     def __init__(self, view: ImageView, plane: int, output: Output, loaded: LoadedModel) -> None:
         self._view, self._plane, self._output, self._loaded = view, plane, output, loaded
         weight = next(loaded.network.parameters())
         self._device, self._dtype = weight.device, weight.dtype
+        self._beside = self._device.type == "cuda"
+        self._pending: tuple[Region, Tensor, torch.cuda.Event] | None = None
         stride = loaded.stride
         self.bounds = Region(
             0, 0, view.height + -view.height % stride, view.width + -view.width % stride
@@ -50,16 +67,38 @@ class PlaneIO:
         black, white = self._loaded.value_range
         if (black, white) != (0, 1):
             image = image * (white - black) + black
-        return image.to(self._device, self._dtype, memory_format=torch.channels_last)
+        image = image.to(self._dtype, memory_format=torch.channels_last)
+        if self._beside:
+            return image.pin_memory().to(self._device, non_blocking=True)
+        return image.to(self._device)
 
     def write(self, region: Region, correction: Tensor) -> None:
+        """Take in a tile's correction; it is in the output after `flush` at the latest."""
+        if not self._beside:
+            self._finish(region, correction.to("cpu", torch.float32), None)
+            return
+        copied = torch.empty(correction.shape, pin_memory=True)
+        copied.copy_(correction.float(), non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        self.flush()
+        self._pending = (region, copied, event)
+
+    def flush(self) -> None:
+        """Put the last tile where it belongs."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._finish(*pending)
+
+    def _finish(self, region: Region, correction: Tensor, copied: torch.cuda.Event | None) -> None:
         """Add the correction to the image and put the result where it belongs."""
+        if copied is not None:
+            copied.synchronize()
         rows, columns = self._real(region)
         height, width = rows.stop - rows.start, columns.stop - columns.start
         black, white = self._loaded.value_range
         restored = self._view.read(self._plane, rows, columns)
-        change = correction[0, :, :height, :width].to("cpu", torch.float32)
-        restored += change.numpy() / np.float32(white - black)
+        restored += correction[0, :, :height, :width].numpy() / np.float32(white - black)
         if not np.isfinite(restored).all():
             raise RestoreError(
                 f"Model {self._loaded.name!r} gave values that are not finite on {self._device}; "
