@@ -126,7 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["fp32", "tf32", "bf16", "fp16"],
         default="fp32",
-        metavar="P",
         help="fp32 (the default), or on a GPU tf32, bf16 or fp16, which are faster",
     )
     deblur.add_argument(

@@ -128,6 +128,8 @@ class _Planner:
     ) -> None:
         self.net, self.budget, self.held, self.origin = net, budget, held, origin
         self.stride = net.config.stride
+        self.size = f"{width} × {height}"
+        # From here on as the network takes it.
         self.height, self.width = height + -height % self.stride, width + -width % self.stride
         self.bounds = Region(0, 0, self.height, self.width)
         self.pixels = self.height * self.width
@@ -361,7 +363,7 @@ class _Planner:
         if plan.peak_bytes > self.budget:
             besides = f", {format_bytes(self.held)} of it for the output" if self.held else ""
             raise BudgetError(
-                f"Restoring {self.width} × {self.height} pixels takes at least "
+                f"Restoring {self.size} pixels takes at least "
                 f"{format_bytes(plan.peak_bytes)} in tiles of {plan.tile} pixels{besides}, and "
                 f"{format_bytes(self.budget)} may be taken; allow more memory, close other "
                 "programs, or choose a smaller model."
