@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=["auto", "whole", "exact", "local", "fast"],
         default="auto",
         help="whole: at once; exact: the same in tiles; local: gates follow the surroundings; "
-        "fast: gates from a sample; auto (the default): whole if it fits, else exact",
+        "fast: gates from a sample; auto (the default): whole if it fits and is quick, "
+        "else exact",
     )
     deblur.add_argument("--tile", type=int, metavar="N", help="side of a tile in pixels")
     deblur.add_argument(
