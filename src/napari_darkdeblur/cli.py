@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import ArgumentParser, CommandError
-from .errors import DarkDeblurError
+from .errors import DarkDeblurError, sentence_of
 
 if TYPE_CHECKING:
     from .filejobs import FileJob
@@ -58,10 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the buffer must not fail again when the interpreter closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except DarkDeblurError as error:
-        return _complain(str(error))
-    except OSError as error:
-        return _complain(_os_error(error))
+    except (DarkDeblurError, OSError) as error:
+        return _complain(sentence_of(error))
     return code
 
 
@@ -440,12 +438,6 @@ def _device_of(model: LoadedModel) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _os_error(error: OSError) -> str:
-    if error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return str(error)
 
 
 def _complain(sentence: str) -> int:

@@ -9,3 +9,10 @@ class DarkDeblurError(Exception):
     The message is one sentence: what was wrong, with which value of which thing, and what
     to do. The command line and the plugin show it as it is, without a traceback.
     """
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what an error says, as a sentence; of the system's errors the file and the reason."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)

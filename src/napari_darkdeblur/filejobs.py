@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DarkDeblurError
+from .errors import DarkDeblurError, sentence_of
 
 if TYPE_CHECKING:
     from .restore import Event, RestoreOptions, Result
@@ -142,19 +142,13 @@ def restore_file(
     except _UnfinishedError:
         pass
     except (DarkDeblurError, OSError) as error:
-        result = replace(result, status="failed", message=_sentence(error), error=error)
+        result = replace(result, status="failed", message=sentence_of(error), error=error)
     yield Finished(result)
     return result
 
 
 class _UnfinishedError(Exception):
     """Leaves the block that writes a file, so that none is written."""
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return str(error)
 
 
 def _refuse_existing(paths: list[Path]) -> None:

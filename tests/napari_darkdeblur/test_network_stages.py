@@ -13,6 +13,7 @@ from napari_darkdeblur.network.stages import (
     FeatureGraph,
     Region,
     Stage,
+    StageInput,
     run_stages,
     stages_of,
 )
@@ -69,7 +70,8 @@ def measure_halo(stage: Stage, graph: FeatureGraph, stride: int) -> int:
         skip = torch.rand(1, feature.channels, side, side, dtype=torch.float64)
     if stage.gated is not None:
         gate = torch.full((1, source_feature.channels, 1, 1), 0.5, dtype=torch.float64)
-    made = stage(source, skip, gate, tile, {output.name for output in stage.outputs})
+    names = {output.name for output in stage.outputs}
+    made = stage(StageInput(source, skip, gate, tile, names))
     (gradient,) = torch.autograd.grad(sum(x.abs().sum() for x in made.values()), source)
     seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
     first, last = int(seen.min()) * cell, (int(seen.max()) + 1) * cell

@@ -92,6 +92,32 @@ class Region:
         return x[..., rows, columns]
 
 
+@dataclass(frozen=True)
+class StageInput:
+    """What a stage is given to compute a tile.
+
+    Parameters
+    ----------
+    source : Tensor
+        (1, C, h, w): the region around the tile that `Stage.halo` asks for. Where it ends at the
+        border of the image there is no halo, and the convolutions' zero padding is the right one.
+    skip : Tensor or None
+        (1, C, h', w'): the tile without halo; None if the stage takes none.
+    gate : Tensor or None
+        (1, C, 1, 1), or a map of the source's size.
+    tile : Region
+        Where the tile lies in the source.
+    wanted : collection of str
+        Names of the outputs to compute.
+    """
+
+    source: Tensor
+    skip: Tensor | None
+    gate: Tensor | None
+    tile: Region
+    wanted: Collection[str]
+
+
 class Stage(ABC):
     """A part of the generator that can be run tile by tile.
 
@@ -120,29 +146,8 @@ class Stage(ABC):
     gated: DenseAttentionBlock | None = None
 
     @abstractmethod
-    def __call__(
-        self,
-        source: Tensor,
-        skip: Tensor | None,
-        gate: Tensor | None,
-        crop: Region,
-        wanted: Collection[str],
-    ) -> dict[str, Tensor]:
-        """Run the stage on a region and return the wanted outputs for a rectangle of it.
-
-        Parameters
-        ----------
-        source : Tensor
-            (1, C, h, w): the tile with its halo. Where the region ends at the border of the
-            image there is no halo, and the convolutions' zero padding is the right one.
-        skip : Tensor or None
-            (1, C, h', w'): the tile without halo; None if the stage has none.
-        gate : Tensor or None
-            (1, C, 1, 1), or a map of the source's size.
-        crop : Region
-            Where the tile lies in the region.
-        wanted : collection of str
-            Names of the outputs to compute.
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
+        """Return the wanted outputs for a tile.
 
         Returns
         -------
@@ -168,16 +173,9 @@ class _Stem(Stage):
         self.outputs = (_block_input(net, "x", 0),)
         self.halo = config.fold
 
-    def __call__(
-        self,
-        source: Tensor,
-        skip: Tensor | None,
-        gate: Tensor | None,
-        crop: Region,
-        wanted: Collection[str],
-    ) -> dict[str, Tensor]:
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
         fold = self.net.config.fold
-        return {"x0": crop.of(self.net.stem(F.pixel_unshuffle(source, fold)), fold)}
+        return {"x0": given.tile.of(self.net.stem(F.pixel_unshuffle(given.source, fold)), fold)}
 
 
 class _Descend(Stage):
@@ -196,21 +194,14 @@ class _Descend(Stage):
         # The block; then either the gate's convolution or the one down, beside each other.
         self.halo = (config.dense_layers + 1) * self.cell
 
-    def __call__(
-        self,
-        source: Tensor,
-        skip: Tensor | None,
-        gate: Tensor | None,
-        crop: Region,
-        wanted: Collection[str],
-    ) -> dict[str, Tensor]:
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
         level = self.level
-        x = self.net.encoder[level](source, gate)
+        x = self.net.encoder[level](given.source, given.gate)
         made = {}
-        if f"skip{level}" in wanted:
-            made[f"skip{level}"] = crop.of(self.net.gates[level](x), self.cell)
-        if f"x{level + 1}" in wanted:
-            made[f"x{level + 1}"] = crop.of(self.net.down[level](x), 2 * self.cell)
+        if f"skip{level}" in given.wanted:
+            made[f"skip{level}"] = given.tile.of(self.net.gates[level](x), self.cell)
+        if f"x{level + 1}" in given.wanted:
+            made[f"x{level + 1}"] = given.tile.of(self.net.down[level](x), 2 * self.cell)
         return made
 
 
@@ -235,21 +226,15 @@ class _Ascend(Stage):
         else:
             self.outputs = (Feature(CORRECTION, 3, 1),)
 
-    def __call__(
-        self,
-        source: Tensor,
-        skip: Tensor | None,
-        gate: Tensor | None,
-        crop: Region,
-        wanted: Collection[str],
-    ) -> dict[str, Tensor]:
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
         net, level = self.net, self.level
-        x = self.block(source, gate)
+        x = self.block(given.source, given.gate)
         if level == 0:
-            return {CORRECTION: F.pixel_shuffle(net.head(crop.of(x, self.cell)), net.config.fold)}
-        x = crop.of(net.up[level - 1](x), self.cell // 2)
-        assert skip is not None
-        x += skip
+            x = given.tile.of(x, self.cell)
+            return {CORRECTION: F.pixel_shuffle(net.head(x), net.config.fold)}
+        x = given.tile.of(net.up[level - 1](x), self.cell // 2)
+        assert given.skip is not None
+        x += given.skip
         if level > 1:
             return {f"y{level - 1}": x}
         return {CORRECTION: F.pixel_shuffle(net.head(x), net.config.fold)}
@@ -325,7 +310,7 @@ def run_stages(
                 used[stage.name] = gate
         skip = features[stage.skip] if stage.skip is not None else None
         names = {output.name for output in stage.outputs}
-        features |= stage(source, skip, used.get(stage.name), everything, names)
+        features |= stage(StageInput(source, skip, used.get(stage.name), everything, names))
         del source, skip
         later = stages[index + 1 :]
         needed = {CORRECTION, *(s.source for s in later), *(s.skip for s in later if s.skip)}

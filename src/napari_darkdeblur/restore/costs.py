@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..network import DarkDeblurNet, GeneratorConfig
-from ..network.stages import IMAGE, Feature, Region, Stage, run_stages, stages_of
+from ..network.stages import IMAGE, Feature, Region, Stage, StageInput, run_stages, stages_of
 from .devices import synchronize
 from .memory import peak_bytes
 
@@ -106,7 +106,7 @@ def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Co
         skip = zeros(stage.skip, side) if stage.skip is not None else None
         gate = source.new_zeros((1, source.shape[1], 1, 1)) if stage.gated is not None else None
         names = {output.name for output in stage.outputs}
-        stage(source, skip, gate, Region(0, 0, side, side), names)
+        stage(StageInput(source, skip, gate, Region(0, 0, side, side), names))
 
     def line(run: Callable[[int], object]) -> Cost:
         run(sides[0])  # the first time takes longer

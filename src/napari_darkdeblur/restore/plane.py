@@ -21,6 +21,7 @@ from ..network.stages import (
     FeatureGraph,
     Region,
     Stage,
+    StageInput,
     run_stages,
     stages_of,
 )
@@ -154,7 +155,7 @@ class _StagedPlane:
         source = self._feature(stage.source, outer)
         skip = self._feature(stage.skip, tile) if stage.skip is not None else None
         gate = self._gates[stage.name].over(outer) if stage.gated is not None else None
-        return stage(source, skip, gate, tile.relative_to(outer), wanted)
+        return stage(StageInput(source, skip, gate, tile.relative_to(outer), wanted))
 
     def _feature(self, name: str, region: Region) -> Tensor:
         """Return a feature map on a region: read, or computed again from what there is."""
