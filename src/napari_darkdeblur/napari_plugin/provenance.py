@@ -1,0 +1,181 @@
+"""Where a layer came from: what is written into ``layer.metadata["darkdeblur"]``.
+
+The entry is JSON-safe, so that it survives saving. Its keys are those of `Provenance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+METADATA_KEY = "darkdeblur"
+
+Kind = Literal["restored", "preview", "uncertainty", "map", "tiles", "curtain", "sample"]
+
+
+class InputRecord(BaseModel):
+    """The layer that something was made of.
+
+    Parameters
+    ----------
+    name : str
+        Its name at that time.
+    layer_id : str
+        ``str(layer.unique_id)``, which stays the same when it is renamed.
+    shape : tuple of int
+        Of its full-resolution array.
+    dtype : str
+        Of its array.
+    """
+
+    name: str
+    layer_id: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
+class RegionRecord(BaseModel):
+    """The part of the input that was restored, in its full-resolution pixels.
+
+    Parameters
+    ----------
+    start, stop : tuple of int
+        Along each of the input layer's dimensions (colour is none).
+    """
+
+    start: tuple[int, ...] = ()
+    stop: tuple[int, ...] = ()
+
+
+class ModelRecord(BaseModel):
+    """The weights that restored.
+
+    Parameters
+    ----------
+    name : str
+        File name without its ending.
+    sha256 : str
+        Of the file.
+    """
+
+    name: str
+    sha256: str = ""
+
+
+class Provenance(BaseModel):
+    """What is known about a layer that this plugin made.
+
+    Parameters
+    ----------
+    schema_version : int
+        Of this layout.
+    kind : str
+        What the layer is.
+    version : str
+        Of napari-darkdeblur.
+    input : InputRecord, optional
+        What it was made of; none for samples.
+    region : RegionRecord
+        Which part.
+    axes : str
+        The axes of the layer's array.
+    model : ModelRecord, optional
+        The weights.
+    options : dict
+        What was chosen in the widget.
+    black, white : float
+        The values that the network was shown as black and white, in the layer's units; metrics
+        take the same.
+    device, plan : str
+        Where and how.
+    seconds : float
+        Wall-clock time.
+    notes : tuple of str
+        Sentences about what was guessed, limited or tried again.
+    metrics : dict
+        Measured values by name.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: Literal[1] = 1
+    kind: Kind
+    version: str = ""
+    input: InputRecord | None = None
+    region: RegionRecord = RegionRecord()
+    axes: str = ""
+    model: ModelRecord | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    black: float = 0.0
+    white: float = 1.0
+    device: str = ""
+    plan: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Return ``{"darkdeblur": ...}`` for a layer's metadata."""
+        return {METADATA_KEY: self.model_dump(mode="json")}
+
+
+def record_input(layer: Layer) -> InputRecord:
+    """Return what is written down about a layer that something is made of."""
+    from .layer_pixels import full_resolution
+
+    array = full_resolution(layer)
+    return InputRecord(
+        name=str(layer.name),
+        layer_id=str(layer.unique_id),
+        shape=tuple(array.shape),
+        dtype=str(array.dtype),
+    )
+
+
+def provenance_of(layer: Layer) -> Provenance | None:
+    """Return what a layer says about itself; None if this plugin did not make it."""
+    entry = layer.metadata.get(METADATA_KEY)
+    if not isinstance(entry, dict):
+        return None
+    try:
+        return Provenance.model_validate(entry)
+    except ValidationError:
+        return None  # of another version, or edited by hand: it only knows less
+
+
+def input_of(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
+    """Return the layer that a result was made of, if it is still there.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        The result.
+    layers : iterable of napari.layers.Layer
+        Where to look, such as ``viewer.layers``.
+    """
+    known = provenance_of(layer)
+    if known is None or known.input is None:
+        return None
+    candidates = [other for other in layers if other is not layer]
+    for other in candidates:
+        if str(other.unique_id) == known.input.layer_id:
+            return other
+    # Identities are new after saving and opening again; names are not.
+    return next((other for other in candidates if other.name == known.input.name), None)
+
+
+def results_of(layer: Layer, layers: Iterable[Layer]) -> list[Layer]:
+    """Return the restored layers that were made of a layer, the oldest first."""
+    layers = list(layers)
+    return [
+        other
+        for other in layers
+        if (known := provenance_of(other)) is not None
+        and known.kind == "restored"
+        and input_of(other, layers) is layer
+    ]
