@@ -11,6 +11,8 @@ from pathlib import Path
 
 NEEDED = (
     "napari_darkdeblur/__init__.py",
+    "napari_darkdeblur/napari.yaml",
+    "napari_darkdeblur/napari_plugin/__init__.py",
     "napari_darkdeblur/py.typed",
     "napari_darkdeblur/weights/small-v0.safetensors",
     "darkdeblur_trainer/__init__.py",
