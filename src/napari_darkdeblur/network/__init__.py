@@ -1,29 +1,6 @@
 """The DarkDeblurNet generator and the file that holds its weights."""
 
-from .config import GeneratorConfig
-from .generator import DarkDeblurNet
-from .library import (
-    DEFAULT_MODEL,
-    ModelEntry,
-    find_weights,
-    list_models,
-    load_weights,
-    models_folder,
-)
-from .weights_file import LoadedModel, ModelCard, WeightsError, read_card, save_weights
+import lazy_loader
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "DarkDeblurNet",
-    "GeneratorConfig",
-    "LoadedModel",
-    "ModelCard",
-    "ModelEntry",
-    "WeightsError",
-    "find_weights",
-    "list_models",
-    "load_weights",
-    "models_folder",
-    "read_card",
-    "save_weights",
-]
+# The names are those of __init__.pyi. What they need is loaded on first use: torch takes seconds.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

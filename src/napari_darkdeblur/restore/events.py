@@ -23,6 +23,8 @@ class ModelReady:
         How.
     planes : int
         Number of planes.
+    black, white : float
+        The values of black and white, in units of the pixels.
     notes : tuple of str
         Sentences for the user: axes that were guessed, values left as they were, and so on.
     """
@@ -31,6 +33,8 @@ class ModelReady:
     device: str
     plan: Plan
     planes: int
+    black: float
+    white: float
     notes: tuple[str, ...] = ()
 
 

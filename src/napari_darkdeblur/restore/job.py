@@ -116,7 +116,13 @@ class Job:
         assert self.loaded is not None
         assert self.plan is not None
         yield ModelReady(
-            self.loaded.name, str(self.device), self.plan, view.plane_count, tuple(view.notes)
+            self.loaded.name,
+            str(self.device),
+            self.plan,
+            view.plane_count,
+            view.black,
+            view.white,
+            tuple(view.notes),
         )
         self.clock = Clock()
         for plane in range(view.plane_count):

@@ -1,0 +1,29 @@
+"""The DarkDeblurNet generator and the file that holds its weights."""
+
+from .config import GeneratorConfig
+from .generator import DarkDeblurNet
+from .library import (
+    DEFAULT_MODEL,
+    ModelEntry,
+    find_weights,
+    list_models,
+    load_weights,
+    models_folder,
+)
+from .weights_file import LoadedModel, ModelCard, WeightsError, read_card, save_weights
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "DarkDeblurNet",
+    "GeneratorConfig",
+    "LoadedModel",
+    "ModelCard",
+    "ModelEntry",
+    "WeightsError",
+    "find_weights",
+    "list_models",
+    "load_weights",
+    "models_folder",
+    "read_card",
+    "save_weights",
+]
