@@ -1,0 +1,149 @@
+"""Work in a thread beside the viewer: told of, stopped, and never left behind.
+
+napari's generator workers lose an exception of type RuntimeError (torch's, when memory runs out,
+is one), and do not run ``finally`` when they are told to quit. So a generator that is run here
+must not raise: whatever happens, it *returns* a result. It is stopped by an event that it looks
+at, not by being abandoned.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+Work = Callable[[threading.Event], Generator[Any, None, Any]]
+
+
+class Background(QObject):
+    """Runs one piece of work at a time for a widget; a new one takes the old one's place.
+
+    When the widget is taken out of its window (its dock was closed) or destroyed (the viewer
+    was), the work is told to stop, and nothing that it still says is heard.
+
+    Parameters
+    ----------
+    owner : QWidget
+        Whose work it is.
+
+    Signals
+    -------
+    told : object
+        What the generator yielded, in the widget's thread.
+    ended : object
+        What it returned.
+    """
+
+    told = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, owner: QWidget) -> None:
+        super().__init__(owner)
+        self._owner = owner
+        self._current: _Listener | None = None
+        self._stopper = _Stopper()
+        owner.installEventFilter(self)
+        # A method of no QObject: this one is destroyed together with the widget.
+        owner.destroyed.connect(self._stopper.stop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is under way that has not been abandoned."""
+        return self._current is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the work under way has been told to stop."""
+        return self.busy and self._stopper.event.is_set()
+
+    def start(self, work: Work) -> None:
+        """Start work in a thread; what was under way is abandoned.
+
+        Parameters
+        ----------
+        work : callable
+            Takes an event that tells it to stop, and gives a generator that does not raise.
+            Neither may touch layers or widgets.
+        """
+        from napari.qt.threading import create_worker
+
+        self.abandon()
+        stop = self._stopper.event = threading.Event()
+
+        # A generator function, which is how napari knows what it gets.
+        def steps() -> Generator[Any, None, Any]:
+            return (yield from work(stop))
+
+        worker: Any = create_worker(steps, _start_thread=False)
+        listener = self._current = _Listener(self)
+        listener.told.connect(self.told)
+        listener.ended.connect(self._end)
+        worker.yielded.connect(listener.on_yielded)
+        worker.returned.connect(listener.on_returned)
+        worker.finished.connect(listener.on_finished)
+        worker.start()
+
+    def stop(self) -> None:
+        """Tell the work to stop; it ends in its own time, with a result."""
+        self._stopper.stop()
+
+    def abandon(self) -> None:
+        """Tell the work to stop, and hear no more of it."""
+        self.stop()
+        if self._current is not None:
+            self._current.hears = False
+            self._current = None
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Notice that the widget has left its window."""
+        if event.type() == QEvent.Type.ParentChange and self._owner.parent() is None:
+            self.abandon()
+        return bool(super().eventFilter(watched, event))
+
+    def _end(self, result: Any) -> None:
+        self._current = None
+        if result is not None:
+            self.ended.emit(result)
+
+
+class _Listener(QObject):
+    """Hears one worker, as long as anybody wants to know.
+
+    Its methods are connected, not functions: so both Qt bindings call them in the thread of the
+    widget, and not at all once it is destroyed.
+    """
+
+    told = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.hears = True
+
+    def on_yielded(self, value: Any) -> None:
+        # What was on its way when the work was abandoned comes all the same.
+        if self.hears:
+            self.told.emit(value)
+
+    def on_returned(self, value: Any) -> None:
+        if self.hears:
+            self.hears = False
+            self.ended.emit(value)
+
+    def on_finished(self) -> None:
+        # Nothing was returned if napari has told the worker to quit because it is closing.
+        self.on_returned(None)
+        self.deleteLater()
+
+
+class _Stopper:
+    """Stops what is under way; it outlives the widget."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def stop(self, *_: Any) -> None:
+        self.event.set()
