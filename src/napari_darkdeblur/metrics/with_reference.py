@@ -13,20 +13,19 @@ Conventions, the same for every function here:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.color import deltaE_ciede2000, gray2rgb, rgb2lab
+from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-DATA_RANGE = 1.0
-SSIM_SIGMA = 1.5
-SSIM_WINDOW = 11  # pixels: what sigma 1.5 truncated at 3.5 sigma comes to
-MS_SSIM_SCALES = 5
+from . import pixelwise
+from .images import DATA_RANGE, checked_pair, require_side
+from .pixelwise import SSIM_SIGMA, SSIM_WINDOW
 
-# Rounding in float32 may leave values this far outside 0..1.
-_TOLERANCE = 1e-6
+MS_SSIM_SCALES = 5
+MS_SSIM_LEAST_SIDE = (SSIM_WINDOW - 1) * 2 ** (MS_SSIM_SCALES - 1) + 1
 
 
 class ColourDifference(NamedTuple):
@@ -72,7 +71,7 @@ def psnr(restored: ArrayLike, reference: ArrayLike) -> float:
     ValueError
         The images are not comparable; see the module's conventions.
     """
-    first, second = _pair(restored, reference)
+    first, second = checked_pair(restored, reference)
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(second, first, data_range=DATA_RANGE))
 
@@ -99,8 +98,8 @@ def ssim(restored: ArrayLike, reference: ArrayLike) -> float:
     ValueError
         The images are too small or not comparable; see the module's conventions.
     """
-    first, second = _pair(restored, reference)
-    _require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
+    first, second = checked_pair(restored, reference)
+    require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
     return float(
         structural_similarity(
             second,
@@ -140,9 +139,8 @@ def ms_ssim(restored: ArrayLike, reference: ArrayLike) -> float:
     import torch
     from pytorch_msssim import ms_ssim as torch_ms_ssim
 
-    first, second = _pair(restored, reference)
-    least = (SSIM_WINDOW - 1) * 2 ** (MS_SSIM_SCALES - 1) + 1
-    _require_side(first, least, "MS-SSIM with 5 scales and an 11 pixel window")
+    first, second = checked_pair(restored, reference)
+    require_side(first, MS_SSIM_LEAST_SIDE, "MS-SSIM with 5 scales and an 11 pixel window")
 
     def batch(image: NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy(np.atleast_3d(image).transpose(2, 0, 1)[None].copy())
@@ -175,11 +173,7 @@ def ciede2000(restored: ArrayLike, reference: ArrayLike) -> ColourDifference:
     ValueError
         The images are not comparable; see the module's conventions.
     """
-    first, second = (
-        rgb2lab(gray2rgb(image) if image.ndim == 2 else image)
-        for image in _pair(restored, reference)
-    )
-    difference = ciede2000_of_lab(first, second)
+    difference = pixelwise.colour_difference(*checked_pair(restored, reference))
     return ColourDifference(float(difference.mean()), float(np.percentile(difference, 95)))
 
 
@@ -223,42 +217,3 @@ def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:
     """
     colour = ciede2000(restored, reference)
     return Comparison(psnr(restored, reference), ssim(restored, reference), colour.mean, colour.p95)
-
-
-def _pair(restored: ArrayLike, reference: ArrayLike) -> list[NDArray[np.float64]]:
-    pair = [_checked(restored, "restored"), _checked(reference, "reference")]
-    if pair[0].shape != pair[1].shape:
-        raise ValueError(
-            f"The restored image has shape {pair[0].shape} and the reference "
-            f"{pair[1].shape}; only images of the same shape can be compared."
-        )
-    return pair
-
-
-def _checked(image: ArrayLike, name: str) -> NDArray[np.float64]:
-    array: NDArray[Any] = np.asarray(image)
-    if array.dtype.kind != "f":
-        raise ValueError(
-            f"The {name} image holds {array.dtype}; metrics take floats in 0..1 (8-bit "
-            "values divided by 255)."
-        )
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise ValueError(
-            f"The {name} image has shape {array.shape}; metrics take (H, W, 3) or (H, W)."
-        )
-    # Written so that NaN is out of range, too.
-    low, high = float(array.min()), float(array.max())
-    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
-        raise ValueError(
-            f"The {name} image has values in {low:g}..{high:g}; metrics take 0..1, so "
-            "scale or clip it first."
-        )
-    return array.astype(np.float64)
-
-
-def _require_side(image: NDArray[np.float64], least: int, what: str) -> None:
-    if min(image.shape[:2]) < least:
-        raise ValueError(
-            f"The images are {image.shape[1]} × {image.shape[0]} pixels; {what} needs at "
-            f"least {least} on both sides."
-        )
