@@ -1,6 +1,7 @@
 """Restoring images: what the plugin and the command line have in common."""
 
 from .axes import Axes, AxesError
+from .byte_counts import format_bytes, parse_bytes
 from .devices import (
     PRECISIONS,
     DeviceError,
@@ -13,7 +14,6 @@ from .engine import NonFiniteWarning, deblur, estimate, restore
 from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
 from .image_view import ImageView, ValueRange
 from .job import OutOfMemoryError
-from .memory import format_bytes, parse_bytes
 from .options import RestoreOptions, load_model
 from .pixels import PixelError, ValueRangeError
 from .plan import TILINGS, Plan, Tiling

@@ -21,8 +21,6 @@ from torch.utils._pytree import tree_leaves
 # Of what is free, what restoring takes by default: others live here, too.
 FREE_SHARE = {"cpu": 0.6, "cuda": 0.8, "mps": 0.5}
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -118,30 +116,6 @@ def default_budget(device: torch.device, held: int = 0) -> int:
         towards the share of free memory that is taken.
     """
     return int(FREE_SHARE.get(device.type, 0.5) * max(free_memory(device) - held, 0)) + held
-
-
-def parse_bytes(text: str) -> int:
-    """Return the number of bytes that a text such as ``"4GB"``, ``"900 MiB"`` or ``"2e9"`` means.
-
-    Raises
-    ------
-    ValueError
-        It means none, or none above 0.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d{1,2})?)\s*([kmgt]i?|)b?\s*", text.lower())
-    size = int(float(match[1]) * (_UNITS | _BINARY_UNITS)[match[2]]) if match else 0
-    if size <= 0:
-        raise ValueError(
-            f"{text!r} is not an amount of memory; write for instance 4GB, 900MB or 2GiB."
-        )
-    return size
-
-
-def format_bytes(size: float) -> str:
-    """Return a number of bytes for people, e.g. ``"1.3 GB"`` or ``"240 MB"``."""
-    if size >= 999.5e6:
-        return f"{size / 1e9:.1f} GB"
-    return f"{max(size / 1e6, 1):.0f} MB"
 
 
 def _cgroup_room(limit: str, usage: str, statistics: str) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..network.stages import CORRECTION, Region, Stage
-from .memory import format_bytes
+from .byte_counts import format_bytes
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
 Mode = Literal["whole", "exact", "local", "fast"]

@@ -17,8 +17,9 @@ import torch
 from ..errors import DarkDeblurError
 from ..network import DarkDeblurNet
 from ..network.stages import IMAGE, FeatureGraph, Region, Stage, stages_of
+from .byte_counts import format_bytes
 from .costs import Costs, measure_costs
-from .memory import default_budget, format_bytes
+from .memory import default_budget
 from .plan import LOCAL_BLOCK, Mode, Place, Plan, Tiling, needed_now
 from .scratch import ScratchFolder
 from .tiles import tile_grid
