@@ -53,12 +53,18 @@ def models_folder() -> Path:
     return Path(platformdirs.user_data_dir("darkdeblur", appauthor=False)) / "models"
 
 
-def list_models() -> list[ModelEntry]:
-    """Return all weights that have a name: bundled ones first, then the user's, by name."""
+def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
+    """Return all weights that have a name: bundled ones first, then the user's, by name.
+
+    Parameters
+    ----------
+    user_folder : pathlib.Path, optional
+        Where the user's are, if not in the `models_folder`; it need not exist.
+    """
     entries = []
     origins: tuple[tuple[Literal["bundled", "user"], Path], ...] = (
         ("bundled", Path(str(files("napari_darkdeblur.weights")))),
-        ("user", models_folder()),
+        ("user", user_folder or models_folder()),
     )
     for origin, folder in origins:
         for path in sorted(folder.glob("[!.]*.safetensors")):
