@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
 
 from napari_darkdeblur import metrics
-from napari_darkdeblur.metrics import METRICS, measure, metric_of
+from napari_darkdeblur.metrics import METRICS, bands, measure, metric_of
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.uniform(0.1, 0.9, (165, 170, 3))
@@ -106,3 +107,17 @@ def test_values_are_shown_with_their_digits():
     assert psnr.text(math.inf) == "∞"
     assert psnr.text(math.nan) == "–"
     assert metric_of("ssim").text(0.81236) == "0.8124"
+
+
+def test_measuring_in_bands_of_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    image, reference, original = RESTORED[:40, :30], REFERENCE[:40, :30], ORIGINAL[:40, :30]
+    whole = measure(image, reference, original)
+    for rows in (1, 7, 39):
+        monkeypatch.setattr(bands, "_PIXELS_OF_BAND", rows * image.shape[1])
+        assert measure(image, reference, original) == pytest.approx(whole, rel=1e-12)
+
+
+def test_measuring_can_be_stopped():
+    stop = threading.Event()
+    stop.set()
+    assert measure(RESTORED, REFERENCE, ORIGINAL, stop) == {}

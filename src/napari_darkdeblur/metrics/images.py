@@ -20,8 +20,8 @@ _TOLERANCE = 1e-6
 
 def checked_pair(
     restored: ArrayLike, other: ArrayLike, name: str = "reference"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two images that can be compared, in double precision.
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return two images, if they can be compared.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def checked_pair(
     return first, second
 
 
-def checked(image: ArrayLike, name: str = "restored") -> NDArray[np.float64]:
-    """Return an image that can be measured, in double precision.
+def checked(image: ArrayLike, name: str = "restored") -> NDArray[Any]:
+    """Return an image as an array, if it can be measured.
 
     Parameters
     ----------
@@ -76,10 +76,10 @@ def checked(image: ArrayLike, name: str = "restored") -> NDArray[np.float64]:
             f"The {name} image has values in {low:g}..{high:g}; metrics take 0..1, so "
             "scale or clip it first."
         )
-    return array.astype(np.float64)
+    return array
 
 
-def require_side(image: NDArray[np.float64], least: int, what: str) -> None:
+def require_side(image: NDArray[Any], least: int, what: str) -> None:
     """Refuse an image that is too small.
 
     Raises

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import pixelwise
+from .bands import in_bands
 from .images import checked_pair, require_side
-from .pixelwise import SSIM_WINDOW, Values
+from .pixelwise import SSIM_HALO, SSIM_WINDOW, Values
 
 Map = NDArray[np.float32]
 
@@ -33,7 +34,8 @@ def error_map(restored: ArrayLike, reference: ArrayLike) -> Map:
     ValueError
         The images are not comparable; see `with_reference`.
     """
-    return _over_channels(pixelwise.absolute_error(*checked_pair(restored, reference)))
+    pair = checked_pair(restored, reference)
+    return in_bands(_mean_error, pair).astype(np.float32)
 
 
 def ssim_map(restored: ArrayLike, reference: ArrayLike) -> Map:
@@ -57,9 +59,9 @@ def ssim_map(restored: ArrayLike, reference: ArrayLike) -> Map:
     ValueError
         The images are too small or not comparable; see `with_reference`.
     """
-    first, second = checked_pair(restored, reference)
-    require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
-    return _over_channels(pixelwise.similarity(first, second))
+    pair = checked_pair(restored, reference)
+    require_side(pair[0], SSIM_WINDOW, "SSIM with an 11 pixel window")
+    return in_bands(pixelwise.similarity, pair, SSIM_HALO).astype(np.float32)
 
 
 def colour_difference_map(restored: ArrayLike, reference: ArrayLike) -> Map:
@@ -80,7 +82,8 @@ def colour_difference_map(restored: ArrayLike, reference: ArrayLike) -> Map:
     ValueError
         The images are not comparable; see `with_reference`.
     """
-    return _over_channels(pixelwise.colour_difference(*checked_pair(restored, reference)))
+    pair = checked_pair(restored, reference)
+    return in_bands(pixelwise.colour_difference, pair).astype(np.float32)
 
 
 def change_map(restored: ArrayLike, original: ArrayLike) -> Map:
@@ -102,9 +105,18 @@ def change_map(restored: ArrayLike, original: ArrayLike) -> Map:
     ValueError
         The images are not comparable; see `with_reference`.
     """
-    first, second = checked_pair(restored, original, "original")
+    pair = checked_pair(restored, original, "original")
+    return in_bands(_mean_change, pair).astype(np.float32)
+
+
+def _mean_error(first: Values, second: Values) -> Values:
+    return _over_channels(pixelwise.absolute_error(first, second))
+
+
+def _mean_change(first: Values, second: Values) -> Values:
     return _over_channels(first - second)
 
 
-def _over_channels(values: Values) -> Map:
-    return (values.mean(axis=2) if values.ndim == 3 else values).astype(np.float32)
+def _over_channels(values: Values) -> Values:
+    mean: Values = np.atleast_3d(values).mean(axis=2)
+    return mean

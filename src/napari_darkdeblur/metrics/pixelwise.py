@@ -1,7 +1,7 @@
 """What metrics compute for each pixel, before it is summed up over an image or a tile.
 
 All functions take and return double precision, and check nothing: see `images` for that. Where
-a pixel has no value (beside the border, say) it is NaN.
+a pixel has no value (beside the border, say) it is NaN. Images of any size go through `bands`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11  # pixels: what sigma 1.5 truncated at 3.5 sigma comes to
+SSIM_HALO = SSIM_WINDOW - 1  # half would do, but scikit-image wants a whole window
 
 # The difference of two Laplacians: it answers neither to slopes nor to edges along the axes.
 _NOISE_MASK = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])

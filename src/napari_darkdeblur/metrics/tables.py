@@ -7,17 +7,19 @@ entry: it appears in the command line, the widgets, and for each tile.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import pixelwise, summaries
+from .bands import StoppedError, in_bands
 from .images import checked, checked_pair
-from .pixelwise import SSIM_WINDOW, Values
+from .pixelwise import SSIM_HALO, SSIM_WINDOW, Values
 from .with_reference import MS_SSIM_LEAST_SIDE, ms_ssim
 from .without_reference import NOISE_WINDOW
 
@@ -45,6 +47,8 @@ class Metric:
         more for each pixel: its first two axes are rows and columns.
     summary : callable
         Takes these values for the whole image or any rectangle of it, and returns the number.
+    halo : int
+        How many rows above and below a pixel its value depends on.
     least_side : int
         An image whose shorter side has fewer pixels does not have it.
     of_tiles : bool
@@ -59,6 +63,7 @@ class Metric:
     needs: Literal["nothing", "reference", "original"]
     pixels: Callable[..., Values]
     summary: Callable[[Values], float]
+    halo: int = 0
     least_side: int = 1
     of_tiles: bool = True
 
@@ -95,6 +100,7 @@ METRICS: tuple[Metric, ...] = (
         needs="reference",
         pixels=pixelwise.inner_similarity,
         summary=summaries.mean,
+        halo=SSIM_HALO,
         least_side=SSIM_WINDOW,
     ),
     Metric(
@@ -140,6 +146,7 @@ METRICS: tuple[Metric, ...] = (
         needs="nothing",
         pixels=pixelwise.luma_and_gradient,
         summary=_percent(summaries.relative_gradient),
+        halo=1,
     ),
     Metric(
         key="noise",
@@ -151,6 +158,7 @@ METRICS: tuple[Metric, ...] = (
         needs="nothing",
         pixels=pixelwise.noise_response,
         summary=_percent(summaries.noise_deviation),
+        halo=1,
         least_side=NOISE_WINDOW,
     ),
     Metric(
@@ -212,7 +220,10 @@ def metric_of(name: str) -> Metric:
 
 
 def measure(
-    restored: ArrayLike, reference: ArrayLike | None = None, original: ArrayLike | None = None
+    restored: ArrayLike,
+    reference: ArrayLike | None = None,
+    original: ArrayLike | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, float]:
     """Return all metrics of an image that can be measured.
 
@@ -224,6 +235,8 @@ def measure(
         The sharp image that it should be.
     original : array-like, optional
         What was restored.
+    stop : threading.Event, optional
+        When it is set, no further metric is measured.
 
     Returns
     -------
@@ -238,7 +251,7 @@ def measure(
         The images are not comparable; see `with_reference`.
     """
     numbers = {}
-    for metrics, pixels in pixels_of_metrics(METRICS, restored, reference, original):
+    for metrics, pixels in pixels_of_metrics(METRICS, restored, reference, original, stop):
         for metric in metrics:
             numbers[metric.label] = metric.summary(pixels)
     return numbers
@@ -249,6 +262,7 @@ def pixels_of_metrics(
     restored: ArrayLike,
     reference: ArrayLike | None,
     original: ArrayLike | None,
+    stop: threading.Event | None = None,
 ) -> Iterator[tuple[list[Metric], Values]]:
     """Compute what metrics are summed up from, one after the other.
 
@@ -256,7 +270,7 @@ def pixels_of_metrics(
     ----------
     metrics : sequence of Metric
         Which, where the images allow it.
-    restored, reference, original
+    restored, reference, original, stop
         See `measure`.
 
     Yields
@@ -264,25 +278,30 @@ def pixels_of_metrics(
     metrics : list of Metric
         Neighbours in the list that are computed from the same values.
     pixels : ndarray
-        The values. Only one such array is in memory at a time.
+        The values, in double precision.
 
     Raises
     ------
     ValueError
         See `measure`.
     """
-    images: dict[str, tuple[Values, ...]] = {}
+    images: dict[str, tuple[NDArray[Any], ...]] = {}
     if reference is not None:
         images["reference"] = checked_pair(restored, reference)
     if original is not None:
         images["original"] = checked_pair(restored, original, "original")
-    first = next(iter(images.values()))[0] if images else checked(restored)
-    images["nothing"] = (first,)
+    image = next(iter(images.values()))[0] if images else checked(restored)
+    images["nothing"] = (image,)
     possible = (
         metric
         for metric in metrics
-        if metric.needs in images and min(first.shape[:2]) >= metric.least_side
+        if metric.needs in images and min(image.shape[:2]) >= metric.least_side
     )
     for _, group in groupby(possible, key=lambda metric: metric.pixels):
         same = list(group)
-        yield same, same[0].pixels(*images[same[0].needs])
+        one = same[0]
+        try:
+            pixels = in_bands(one.pixels, images[one.needs], one.halo, stop)
+        except StoppedError:
+            return
+        yield same, pixels

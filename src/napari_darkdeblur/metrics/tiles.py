@@ -113,7 +113,7 @@ def measure_tiles(
     yield "row", np.array([tile.top for tile in tiles], np.intp)
     yield "column", np.array([tile.left for tile in tiles], np.intp)
     possible = [metric for metric in METRICS if metric.of_tiles]
-    for metrics, pixels in pixels_of_metrics(possible, restored, reference, original):
+    for metrics, pixels in pixels_of_metrics(possible, restored, reference, original, stop):
         for metric in metrics:
             column = np.empty(len(tiles))
             for number, tile in enumerate(tiles):

@@ -21,6 +21,7 @@ from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from . import pixelwise
+from .bands import in_bands
 from .images import DATA_RANGE, checked_pair, require_side
 from .pixelwise import SSIM_SIGMA, SSIM_WINDOW
 
@@ -71,7 +72,7 @@ def psnr(restored: ArrayLike, reference: ArrayLike) -> float:
     ValueError
         The images are not comparable; see the module's conventions.
     """
-    first, second = checked_pair(restored, reference)
+    first, second = _double(restored, reference)
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(second, first, data_range=DATA_RANGE))
 
@@ -98,7 +99,7 @@ def ssim(restored: ArrayLike, reference: ArrayLike) -> float:
     ValueError
         The images are too small or not comparable; see the module's conventions.
     """
-    first, second = checked_pair(restored, reference)
+    first, second = _double(restored, reference)
     require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
     return float(
         structural_similarity(
@@ -139,7 +140,7 @@ def ms_ssim(restored: ArrayLike, reference: ArrayLike) -> float:
     import torch
     from pytorch_msssim import ms_ssim as torch_ms_ssim
 
-    first, second = checked_pair(restored, reference)
+    first, second = _double(restored, reference)
     require_side(first, MS_SSIM_LEAST_SIDE, "MS-SSIM with 5 scales and an 11 pixel window")
 
     def batch(image: NDArray[np.float64]) -> torch.Tensor:
@@ -173,7 +174,7 @@ def ciede2000(restored: ArrayLike, reference: ArrayLike) -> ColourDifference:
     ValueError
         The images are not comparable; see the module's conventions.
     """
-    difference = pixelwise.colour_difference(*checked_pair(restored, reference))
+    difference = in_bands(pixelwise.colour_difference, checked_pair(restored, reference))
     return ColourDifference(float(difference.mean()), float(np.percentile(difference, 95)))
 
 
@@ -217,3 +218,10 @@ def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:
     """
     colour = ciede2000(restored, reference)
     return Comparison(psnr(restored, reference), ssim(restored, reference), colour.mean, colour.p95)
+
+
+def _double(
+    restored: ArrayLike, reference: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = checked_pair(restored, reference)
+    return first.astype(np.float64), second.astype(np.float64)

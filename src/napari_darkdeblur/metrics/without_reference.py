@@ -12,6 +12,7 @@ from typing import NamedTuple
 from numpy.typing import ArrayLike
 
 from . import pixelwise, summaries
+from .bands import in_bands
 from .images import checked, checked_pair, require_side
 
 NOISE_WINDOW = 3  # pixels
@@ -70,7 +71,8 @@ def sharpness(image: ArrayLike) -> float:
     ValueError
         The image cannot be measured; see `with_reference`.
     """
-    return summaries.relative_gradient(pixelwise.luma_and_gradient(checked(image)))
+    pixels = in_bands(pixelwise.luma_and_gradient, [checked(image)], halo=1)
+    return summaries.relative_gradient(pixels)
 
 
 def noise(image: ArrayLike) -> float:
@@ -98,9 +100,10 @@ def noise(image: ArrayLike) -> float:
     ValueError
         The image is too small or cannot be measured; see `with_reference`.
     """
-    pixels = checked(image)
-    require_side(pixels, NOISE_WINDOW, "noise estimation with a 3 pixel window")
-    return summaries.noise_deviation(pixelwise.noise_response(pixels))
+    checked_image = checked(image)
+    require_side(checked_image, NOISE_WINDOW, "noise estimation with a 3 pixel window")
+    pixels = in_bands(pixelwise.noise_response, [checked_image], halo=1)
+    return summaries.noise_deviation(pixels)
 
 
 def clipped(image: ArrayLike) -> Clipped:
@@ -123,7 +126,8 @@ def clipped(image: ArrayLike) -> Clipped:
     """
     pixels = checked(image)
     return Clipped(
-        summaries.mean(pixelwise.at_black(pixels)), summaries.mean(pixelwise.at_white(pixels))
+        summaries.mean(in_bands(pixelwise.at_black, [pixels])),
+        summaries.mean(in_bands(pixelwise.at_white, [pixels])),
     )
 
 
@@ -145,5 +149,6 @@ def change(restored: ArrayLike, original: ArrayLike) -> Change:
     ValueError
         The images are not comparable; see `with_reference`.
     """
-    difference = pixelwise.absolute_error(*checked_pair(restored, original, "original"))
+    pair = checked_pair(restored, original, "original")
+    difference = in_bands(pixelwise.absolute_error, pair)
     return Change(summaries.mean(difference), summaries.greatest(difference))
