@@ -315,7 +315,7 @@ def _parse_range(text: str) -> ValueRange:
 
 
 def _parse_memory(text: str) -> int:
-    from .restore.byte_counts import parse_bytes
+    from .restore.amounts import parse_bytes
 
     try:
         return parse_bytes(text)

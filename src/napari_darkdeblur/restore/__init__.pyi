@@ -1,7 +1,7 @@
 """Restoring images: what the plugin and the command line have in common."""
 
+from .amounts import format_bytes, parse_bytes
 from .axes import Axes, AxesError
-from .byte_counts import format_bytes, parse_bytes
 from .devices import (
     PRECISIONS,
     DeviceError,

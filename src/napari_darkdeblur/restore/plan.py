@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..network.stages import CORRECTION, Region, Stage
-from .byte_counts import format_bytes
+from .amounts import format_bytes, format_duration
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
 Mode = Literal["whole", "exact", "local", "fast"]
@@ -85,7 +85,7 @@ class Plan:
             parts.append(f"{format_bytes(self.scratch_bytes)} of scratch files")
         if recomputed := [name for name, place in self.places.items() if place == "recompute"]:
             parts.append(f"{', '.join(recomputed)} computed again instead of kept")
-        parts.append(f"about {_duration(self.seconds)}")
+        parts.append(f"about {format_duration(self.seconds)}")
         return ", ".join(parts)
 
 
@@ -100,13 +100,3 @@ def needed_now(stage: Stage, places: Mapping[str, Place]) -> list[str]:
         if output.averaged or places.get(output.name, "recompute") != "recompute"
         or output.name == CORRECTION
     ]  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "1 s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

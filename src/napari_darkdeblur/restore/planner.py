@@ -17,7 +17,7 @@ import torch
 from ..errors import DarkDeblurError
 from ..network import DarkDeblurNet
 from ..network.stages import IMAGE, FeatureGraph, Region, Stage, stages_of
-from .byte_counts import format_bytes
+from .amounts import format_bytes
 from .costs import Costs, measure_costs
 from .memory import default_budget
 from .plan import LOCAL_BLOCK, Mode, Place, Plan, Tiling, needed_now

@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them."""
+"""Amounts of memory and time as people write them."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ def format_bytes(size: float) -> str:
     if size >= 999.5e6:
         return f"{size / 1e9:.1f} GB"
     return f"{max(size / 1e6, 1):.0f} MB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time for people, e.g. ``"40 s"``, ``"3 min"`` or ``"1.5 h"``; at least a second."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
