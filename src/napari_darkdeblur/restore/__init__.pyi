@@ -19,6 +19,7 @@ from .pixels import PixelError, ValueRangeError
 from .plan import TILINGS, Plan, Tiling
 from .plane_io import RestoreError
 from .planner import BudgetError, make_plan
+from .uncertainty import UncertaintyResult
 
 __all__ = [
     "PRECISIONS",
@@ -43,6 +44,7 @@ __all__ = [
     "Retried",
     "TileDone",
     "Tiling",
+    "UncertaintyResult",
     "ValueRange",
     "ValueRangeError",
     "available_devices",

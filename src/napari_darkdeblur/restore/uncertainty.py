@@ -9,8 +9,8 @@ each (the geometric self-ensemble of Lim et al. 2017; as a measure of uncertaint
 
 What the spread does not say: how large the error is. It finds what the network is unsure of, such
 as the direction of a blur, texture made of noise, or the picture's border. A network that is
-wrong in the same way in all eight versions has no spread at all. So much spread is a warning,
-little is no proof.
+wrong in the same way in all eight versions has no spread at all, nor have places where all eight
+results are cut off at black or at white. So much spread is a warning, little is no proof.
 """
 
 from __future__ import annotations
