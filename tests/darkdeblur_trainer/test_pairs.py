@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 from scipy.signal import convolve
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
-from darkdeblur_trainer.synthesis.jpeg import jpeg
-from darkdeblur_trainer.synthesis.pairs import linear_to_srgb, poisson, srgb_to_linear
+from darkdeblur_trainer.synthesis.jpeg import jpeg, jpeg_tables
+from darkdeblur_trainer.synthesis.light import linear_to_srgb, srgb_to_linear
+from darkdeblur_trainer.synthesis.poisson import poisson
 
 from .conftest import scene
 
+TABLES = jpeg_tables(torch.device("cpu"))
 CLEAN = {"gaussian_noise": 0.0, "kernel_length": (4, 12)}
 
 
@@ -29,7 +32,7 @@ def _sharp(synthesizer: PairSynthesizer, batch: int, side: int = 48) -> torch.Te
 def test_blur_is_the_valid_convolution_with_the_returned_kernel():
     synthesizer = PairSynthesizer([Degradation(**CLEAN)], seed=1)
     sharp = _sharp(synthesizer, 3)
-    pairs = synthesizer(sharp, torch.tensor([5, 6, 7]))
+    pairs = synthesizer(sharp, [5, 6, 7])
     m = synthesizer.margin
     for sample in range(3):
         kernel = pairs.kernels[sample].numpy().astype(float)
@@ -43,13 +46,13 @@ def test_blur_is_the_valid_convolution_with_the_returned_kernel():
 def test_a_pair_depends_on_its_index_not_on_its_batch():
     synthesizer = PairSynthesizer(_both(), seed=1)
     sharp = _sharp(synthesizer, 3)
-    together = synthesizer(sharp, torch.tensor([1023, 1024, 7]))
+    together = synthesizer(sharp, [1023, 1024, 7])
     again = PairSynthesizer(_both(), seed=1)
     for place, index in enumerate((1023, 1024, 7)):
-        alone = again(sharp[place : place + 1], torch.tensor([index]))
+        alone = again(sharp[place : place + 1], [index])
         assert torch.allclose(alone.blurred[0], together.blurred[place], atol=1e-6)
         assert torch.allclose(alone.sharp[0], together.sharp[place], atol=1e-6)
-    other_seed = PairSynthesizer(_both(), seed=2)(sharp, torch.tensor([1023, 1024, 7]))
+    other_seed = PairSynthesizer(_both(), seed=2)(sharp, [1023, 1024, 7])
     assert not torch.allclose(other_seed.blurred, together.blurred)
 
 
@@ -60,6 +63,39 @@ def _both() -> list[Degradation]:
     ]
 
 
+def test_a_gpus_way_of_making_pairs_gives_the_same_pairs():
+    # All samples go through all steps, and take what is theirs.
+    by_degradation = PairSynthesizer(_both(), seed=1)
+    together = PairSynthesizer(_both(), seed=1, fixed_shapes=True)
+    sharp = _sharp(by_degradation, 12)
+    one, other = by_degradation(sharp, range(12)), together(sharp, range(12))
+    assert torch.allclose(one.blurred, other.blurred, atol=1e-6)
+    assert torch.allclose(one.sharp, other.sharp, atol=1e-6)
+
+
+def test_the_steps_compile_as_one_graph_each(monkeypatch):
+    compile_ = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", compile_)
+    compiled = PairSynthesizer(_both(), seed=1, compile=True)
+    sharp = _sharp(compiled, 4)
+    for samples in (range(4), range(4, 8)):
+        with torch._dynamo.config.patch(error_on_recompile=samples.start > 0):
+            pairs = compiled(sharp, samples)
+        expected = PairSynthesizer(_both(), seed=1)(sharp, samples)
+        assert torch.allclose(pairs.blurred, expected.blurred, atol=1e-6)
+
+
+def test_gamma_darkens_both_images_and_keeps_black_and_white():
+    settings = {**CLEAN, "unblurred": 1.0, "gamma": (1.5, 1.5)}
+    synthesizer = PairSynthesizer([Degradation(**settings)], seed=0)
+    sharp = torch.zeros(1, 3, 3 + 2 * synthesizer.margin, 1 + 2 * synthesizer.margin)
+    sharp[:, :, synthesizer.margin + 1] = 0.25
+    sharp[:, :, synthesizer.margin + 2 :] = 1.0
+    pairs = synthesizer(sharp, [0])
+    for image in (pairs.blurred, pairs.sharp):
+        assert image[0, 0, :, 0].tolist() == pytest.approx([0, 0.125, 1], abs=1e-5)
+
+
 def test_presets_are_drawn_by_their_shares():
     settings = [
         Degradation(preset="paper", share=3, exposure=(1, 1), **CLEAN),
@@ -67,14 +103,14 @@ def test_presets_are_drawn_by_their_shares():
     ]
     synthesizer = PairSynthesizer(settings, seed=0)
     white = torch.ones(400, 3, 1 + 2 * synthesizer.margin, 1 + 2 * synthesizer.margin)
-    pairs = synthesizer(white, torch.arange(400))
+    pairs = synthesizer(white, range(400))
     dark = (pairs.sharp.flatten(1)[:, 0] < 0.75).float().mean()
     assert float(dark) == pytest.approx(0.25, abs=0.08)
 
 
 def test_unblurred_samples_without_noise_are_their_own_target():
     synthesizer = PairSynthesizer([Degradation(unblurred=1.0, **CLEAN)], seed=0)
-    pairs = synthesizer(_sharp(synthesizer, 2), torch.arange(2))
+    pairs = synthesizer(_sharp(synthesizer, 2), range(2))
     assert torch.allclose(pairs.blurred, pairs.sharp, atol=1e-5)
 
 
@@ -82,7 +118,7 @@ def test_exposure_scales_linear_light_of_both_images():
     cut = Degradation(preset="night", exposure=(0.25, 0.25), **_noiseless())
     synthesizer = PairSynthesizer([cut], seed=0)
     grey = torch.full((1, 3, 1 + 2 * synthesizer.margin, 1 + 2 * synthesizer.margin), 0.5)
-    pairs = synthesizer(grey, torch.arange(1))
+    pairs = synthesizer(grey, range(1))
     expected = float(linear_to_srgb(srgb_to_linear(torch.tensor(0.5)) * 0.25))
     assert pairs.sharp.flatten().tolist() == pytest.approx([expected] * 3, abs=1e-5)
     # Rounded to 8 bits.
@@ -114,7 +150,7 @@ def test_saturated_lights_leave_streaks():
         side = 31 + 2 * synthesizer.margin
         lamp = torch.zeros(1, 3, side, side)
         lamp[..., side // 2 - 1 : side // 2 + 2, side // 2 - 1 : side // 2 + 2] = 1
-        pairs = synthesizer(lamp, torch.arange(1))
+        pairs = synthesizer(lamp, range(1))
         return int((pairs.blurred > 0.99).sum())
 
     assert saturated_pixels(0.0) == 0
@@ -137,7 +173,7 @@ def test_sensor_noise_has_the_variance_that_gain_and_read_noise_give():
     synthesizer = PairSynthesizer([night], seed=0)
     side = 128 + 2 * synthesizer.margin
     grey = torch.full((1, 3, side, side), 0.5)
-    noise = synthesizer(grey, torch.arange(1)).blurred - 0.5
+    noise = synthesizer(grey, range(1)).blurred - 0.5
     assert float(noise.var()) == pytest.approx(2e-3 * 0.5 + 5e-3**2, rel=0.05)
 
 
@@ -151,13 +187,13 @@ def test_jpeg_is_what_pillow_makes_of_it(quality):
     Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
     theirs = np.asarray(Image.open(stream)).astype(float)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
-    ours = jpeg(tensor, torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy() * 255
+    ours = jpeg(tensor, torch.tensor([float(quality)]), TABLES)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(ours - theirs).mean() < min(1.5, 0.8 * np.abs(theirs - image).mean())
 
 
 def test_jpeg_quality_is_per_image():
     image = torch.from_numpy(scene(64, 64, 4)).permute(2, 0, 1)[None] / 255
-    both = jpeg(image.repeat(2, 1, 1, 1), torch.tensor([20.0, 95.0]))
+    both = jpeg(image.repeat(2, 1, 1, 1), torch.tensor([20.0, 95.0]), TABLES)
     errors = (both - image).abs().mean(dim=(1, 2, 3))
     assert errors[0] > 2 * errors[1]
 

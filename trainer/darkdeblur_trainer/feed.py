@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +111,13 @@ class _Crops(Dataset[tuple[Tensor, ...]]):
         self.batch_size = batch_size
         self.share = share
 
+    def samples(self, step: int) -> range:
+        """Return the indices of a step's samples."""
+        first = step * self.batch_size
+        return range(first + self.share.start, first + self.share.stop)
+
     def __getitem__(self, step: int) -> tuple[Tensor, ...]:
-        indices = step * self.batch_size + torch.tensor(self.share)
-        return (indices, *self.sampler(indices))
+        return self.sampler(self.samples(step))
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
@@ -144,29 +148,23 @@ def batches(
     resident = _fit_on(device, images.caches)
     caches = tuple(cache.to(device) for cache in images.caches) if resident else images.caches
     sampler = CropSampler(caches, config.patch + 2 * margin, config.seed)
-    share = processes.share(config.batch_size)
+    crops = _Crops(sampler, config.batch_size, processes.share(config.batch_size))
     steps = range(start, config.steps)
-    crops: Iterator[tuple[Tensor, ...]]
+    pixels_of_steps: Iterable[tuple[Tensor, ...]]
     if resident:
-        place = torch.tensor(share)
-        crops = (
-            (indices, *sampler(indices.to(device, non_blocking=True)))
-            for indices in (step * config.batch_size + place for step in steps)
-        )
+        pixels_of_steps = (crops[step] for step in steps)
     else:
-        crops = iter(
-            DataLoader(
-                _Crops(sampler, config.batch_size, share),
-                batch_size=None,
-                sampler=steps,
-                num_workers=config.data.workers,
-                pin_memory=device.type == "cuda",
-                worker_init_fn=_leave_signals_to_the_trainer,
-            )
+        pixels_of_steps = DataLoader(
+            crops,
+            batch_size=None,
+            sampler=steps,
+            num_workers=config.data.workers,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
-    for indices, *pixels in crops:
+    for step, pixels in zip(steps, pixels_of_steps, strict=True):
         if synthesizer is not None:
-            pairs = synthesizer(pixels[0], indices)
+            pairs = synthesizer(pixels[0], crops.samples(step))
             yield pairs.blurred, pairs.sharp
         else:
             blurred, sharp = (p.to(device, non_blocking=True).float() / 255 for p in pixels)

@@ -102,7 +102,7 @@ def write_pairs(
     for path, file, index in tqdm(jobs, desc="pairs", unit="pair", disable=None):
         pixels = torch.from_numpy(as_rgb8(read_image(path).pixels).copy()).permute(2, 0, 1)
         wide = _mirrored(pixels, margin)
-        pair = synthesizer(wide[None], torch.tensor([index]))
+        pair = synthesizer(wide[None], [index])
         for kind, image in (("blurred", pair.blurred[0]), ("sharp", pair.sharp[0])):
             output = target / kind / file
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def write_kernel_sheet(
     if count < 1:
         raise ConfigError(f"--count must be at least 1, not {count}.")
     synthesizer = PairSynthesizer([degradation], seed)
-    kernels = synthesizer.kernels(torch.arange(count))
+    kernels = synthesizer.kernels(range(count))
     shown = (kernels / kernels.amax(dim=(1, 2), keepdim=True)) ** 0.5
     # A lighter line between the cells, so that an empty margin is not read as the next cell's.
     cells = F.pad(shown, (0, 1, 0, 1), value=0.25)

@@ -79,7 +79,7 @@ def validation_pairs(
         synthesizer = PairSynthesizer([degradation], _SEED)
         for index in range(count):
             crop = central_crop(caches[0].image(index), config.crop + 2 * synthesizer.margin)
-            made = synthesizer(crop[None], torch.tensor([index]))
+            made = synthesizer(crop[None], [index])
             name = caches[0].names[index]
             pairs.append(ValidationPair(group, name, made.blurred[0], made.sharp[0]))
     return pairs

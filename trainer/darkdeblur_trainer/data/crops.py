@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ..synthesis.sample_random import SampleRandom, Stream
+from ..synthesis.sample_random import SampleRandom, Stream, sample_numbers
 from .image_cache import ImageCache
 
 
@@ -35,24 +37,25 @@ class CropSampler:
         area = (caches[0].heights * caches[0].widths).double().cumsum(0)
         self._edges = area / area[-1]
 
-    def __call__(self, indices: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, samples: Sequence[int]) -> tuple[Tensor, ...]:
         """Cut crops.
 
         Parameters
         ----------
-        indices : Tensor
-            (B,) int64 sample indices, on the caches' device.
+        samples : sequence of int
+            Their B indices.
 
         Returns
         -------
         tuple of Tensors
             For every cache (B, 3, side, side) uint8; the same place for all of them.
         """
-        draw = SampleRandom(self.seed, indices).uniform(Stream.CROP, 6)
+        device = self.caches[0].pixels.device
+        draw = SampleRandom(self.seed, sample_numbers(samples, device)).uniform(Stream.CROP, 6)
         image = torch.searchsorted(self._edges, draw[:, 0].double().contiguous(), right=True)
         image = image.clamp(max=len(self.caches[0]) - 1)
         height, width = self.caches[0].heights[image], self.caches[0].widths[image]
-        along = torch.arange(self.side, device=indices.device)
+        along = torch.arange(self.side, device=device)
         flip_rows, flip_columns, turn = (draw[:, 3:] < 0.5).unbind(dim=1)
         rows = self._places(draw[:, 1], height, along, flip_rows)
         columns = self._places(draw[:, 2], width, along, flip_columns)
@@ -60,12 +63,13 @@ class CropSampler:
         turned = turn[:, None, None]
         row = torch.where(turned, rows[:, None, :], rows[:, :, None])
         column = torch.where(turned, columns[:, :, None], columns[:, None, :])
-        place = (row * width[:, None, None] + column) * 3
-        channel = torch.arange(3, device=indices.device)[:, None, None]
+        place = row * width[:, None, None] + column
         crops = []
         for cache in self.caches:
-            start = cache.offsets[image][:, None, None]
-            crops.append(cache.pixels[(start + place)[:, None] + channel])
+            # Counted in pixels: three bytes at a time are a third of the work.
+            start = cache.offsets[image][:, None, None] // 3
+            pixels = cache.pixels.view(-1, 3)[start + place]
+            crops.append(pixels.permute(0, 3, 1, 2).contiguous())
         return tuple(crops)
 
     def _places(self, draw: Tensor, extent: Tensor, along: Tensor, flip: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from .degradation import PRESETS, Degradation
 from .kernels import ShakeSettings, camera_shake_kernels
 from .pairs import Pairs, PairSynthesizer
-from .sample_random import SampleRandom, Stream
+from .sample_random import SampleRandom, Stream, sample_numbers
 
 __all__ = [
     "PRESETS",
@@ -14,4 +14,5 @@ __all__ = [
     "ShakeSettings",
     "Stream",
     "camera_shake_kernels",
+    "sample_numbers",
 ]

@@ -47,6 +47,9 @@ class Degradation(BaseModel):
     linear_light : bool
         Whether blur and sensor noise happen in linear light (sRGB transfer curve undone and
         redone) rather than on the encoded values.
+    gamma : tuple of float
+        Exponent on the encoded values of the sharp image, to make dark images out of bright
+        ones in another way than by less light: above 1 the shades sink, and white stays.
     exposure : tuple of float
         Factor on the light, to make dark images out of bright ones. Applied to blurred and
         sharp image alike.
@@ -81,6 +84,7 @@ class Degradation(BaseModel):
     curl: ShareRange = (1.0, 1.0)
     unblurred: Share = 0.0
     linear_light: bool = False
+    gamma: PositiveRange = (1.0, 1.0)
     exposure: PositiveRange = (1.0, 1.0)
     highlight_probability: Share = 0.0
     highlight_threshold: Share = 0.9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -36,8 +35,8 @@ _TO_YCC = (
 )
 
 
-class _Constants(NamedTuple):
-    """The transforms and tables as tensors on a device."""
+class JpegTables(NamedTuple):
+    """The transforms and tables as tensors on a device; `jpeg_tables` makes them."""
 
     cosines: Tensor
     to_ycc: Tensor
@@ -46,8 +45,8 @@ class _Constants(NamedTuple):
     chroma: Tensor
 
 
-@cache
-def _constants(device: torch.device) -> _Constants:
+def jpeg_tables(device: torch.device) -> JpegTables:
+    """Return what `jpeg` needs on a device; kept by the caller, to be moved there only once."""
     frequency = torch.arange(8, dtype=torch.float64)[:, None]
     place = torch.arange(8, dtype=torch.float64)[None, :]
     cosines = torch.cos((2 * place + 1) * frequency * math.pi / 16) / 2
@@ -60,7 +59,7 @@ def _constants(device: torch.device) -> _Constants:
         torch.tensor(_LUMA),
         torch.tensor(_CHROMA),
     )
-    return _Constants(*(tensor.float().to(device) for tensor in tensors))
+    return JpegTables(*(tensor.float().to(device) for tensor in tensors))
 
 
 def _through_blocks(plane: Tensor, table: Tensor, cosines: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ def _through_blocks(plane: Tensor, table: Tensor, cosines: Tensor) -> Tensor:
     return (cosines.T @ coefficients @ cosines).transpose(2, 3).reshape(batch, height, width)
 
 
-def jpeg(image: Tensor, quality: Tensor) -> Tensor:
+def jpeg(image: Tensor, quality: Tensor, tables: JpegTables) -> Tensor:
     """Compress and decompress (baseline JPEG, 4:2:0 chroma), without the entropy coding.
 
     Parameters
@@ -81,27 +80,28 @@ def jpeg(image: Tensor, quality: Tensor) -> Tensor:
         (B, 3, H, W) in 0..1, any size.
     quality : Tensor
         (B,) in 1..100, with the meaning that libjpeg gives it.
+    tables : JpegTables
+        On the image's device.
 
     Returns
     -------
     Tensor
         The same shape, in 0..1, rounded to 8 bits.
     """
-    constants = _constants(image.device)
     height, width = image.shape[-2:]
     padded = F.pad(image, (0, -width % 16, 0, -height % 16), mode="replicate")
     pixels = torch.round(padded * 255)
-    ycc = torch.einsum("ij,bjhw->bihw", constants.to_ycc, pixels)
+    ycc = torch.einsum("ij,bjhw->bihw", tables.to_ycc, pixels)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None] / 100
     luma_table, chroma_table = (
         torch.clamp(torch.floor(table * scale + 0.5), 1, 255)
-        for table in (constants.luma, constants.chroma)
+        for table in (tables.luma, tables.chroma)
     )
-    luma = _through_blocks(ycc[:, 0] - 128, luma_table, constants.cosines) + 128
+    luma = _through_blocks(ycc[:, 0] - 128, luma_table, tables.cosines) + 128
     halved = F.avg_pool2d(ycc[:, 1:], 2)
     chroma = torch.stack(
-        [_through_blocks(halved[:, i], chroma_table, constants.cosines) for i in (0, 1)], dim=1
+        [_through_blocks(halved[:, i], chroma_table, tables.cosines) for i in (0, 1)], dim=1
     )
     chroma = chroma.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    rgb = torch.einsum("ij,bjhw->bihw", constants.to_rgb, torch.cat([luma[:, None], chroma], 1))
+    rgb = torch.einsum("ij,bjhw->bihw", tables.to_rgb, torch.cat([luma[:, None], chroma], 1))
     return (torch.round(rgb).clamp(0, 255) / 255)[..., :height, :width]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -47,6 +48,12 @@ def kernel_radius(longest: float) -> int:
     return math.ceil(longest / 2) + 1
 
 
+@cache
+def _anxieties(device: torch.device) -> Tensor:
+    """Return the amounts of anxiety; kept on the device, as copying them would wait for it."""
+    return torch.tensor(_ANXIETY, device=device)
+
+
 def camera_shake_paths(random: SampleRandom, curl: Tensor) -> Tensor:
     """Walk random paths of 60 pixels (Boracchi and Foi 2012; paper, section 2.3.1).
 
@@ -70,8 +77,9 @@ def camera_shake_paths(random: SampleRandom, curl: Tensor) -> Tensor:
     jump_rate = 0.2 * draw[:, 1] * curl
     jitter = 10.0 * draw[:, 2] * curl
     heading = 2 * math.pi * draw[:, 3]
-    anxieties = torch.tensor(_ANXIETY, device=draw.device)
-    anxiety = anxieties[(draw[:, 4] * len(_ANXIETY)).long().clamp(max=len(_ANXIETY) - 1)]
+    anxiety = _anxieties(draw.device)[
+        (draw[:, 4] * len(_ANXIETY)).long().clamp(max=len(_ANXIETY) - 1)
+    ]
 
     coarser = _REFERENCE_STEPS / _STEPS
     stride = _REFERENCE_LENGTH / (_STEPS - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +32,16 @@ class Stream(enum.IntEnum):
     READ_NOISE = 7
 
 
+def sample_numbers(samples: Sequence[int], device: torch.device) -> Tensor:
+    """Return samples' indices as (B,) int64 on a device.
+
+    A range is made there: nothing is copied from the host, which would wait for a GPU.
+    """
+    if isinstance(samples, range):
+        return torch.arange(samples.start, samples.stop, samples.step, device=device)
+    return torch.tensor(samples, dtype=torch.int64, device=device)
+
+
 def philox_4x32(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Philox-4x32 with 10 rounds (Salmon et al. 2011, "Parallel random numbers").
 
@@ -46,22 +57,19 @@ def philox_4x32(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tens
     tuple of four Tensors
         Like the counter.
     """
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)  # type: ignore[no-untyped-call]
     k0, k1 = key
     for _ in range(10):
-        # The products are 64-bit unsigned; int64 wraps to the same bits, and the mask after
-        # the shift drops the copies of the sign bit.
+        # The products are 64-bit unsigned; int64 wraps to the same bits. Only what is multiplied
+        # must be a 32-bit word: the bits above in the other two are masked off in the next round.
         p0 = c0 * _MULTIPLIERS[0]
         p1 = c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & _WORD) ^ c1 ^ k0,
-            p1 & _WORD,
-            ((p0 >> 32) & _WORD) ^ c3 ^ k1,
-            p0 & _WORD,
-        )
+        c0 = (p1 >> 32).bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_WORD)
+        c2 = (p0 >> 32).bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_WORD)
+        c1, c3 = p1, p0
         k0 = (k0 + _KEY_STEPS[0]) & _WORD
         k1 = (k1 + _KEY_STEPS[1]) & _WORD
-    return c0, c1, c2, c3
+    return c0, c1 & _WORD, c2, c3 & _WORD
 
 
 class SampleRandom:

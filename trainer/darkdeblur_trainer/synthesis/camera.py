@@ -1,0 +1,137 @@
+"""What light and a camera make of a scene: darkness, blur, sensor noise, an encoded image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from scipy.fft import next_fast_len  # type: ignore[import-untyped]
+from torch import Tensor
+
+from .degradation import Degradation
+from .jpeg import jpeg, jpeg_tables
+from .light import linear_to_srgb, srgb_to_linear
+from .poisson import poisson
+from .sample_random import SampleRandom, Stream
+
+Kinds = Sequence[Degradation]
+
+
+def blur(light: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve (B, 3, h, w) with (B, K, K), keeping where the kernel fits ("valid").
+
+    By FFT: circular wrap-around only touches the margin that is cut off.
+    """
+    h, w = light.shape[-2:]
+    size = (next_fast_len(h, real=True), next_fast_len(w, real=True))
+    spectrum = torch.fft.rfft2(light, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
+    wrapped: Tensor = torch.fft.irfft2(spectrum, s=size)
+    # The kernel's middle lies at (r, r), so the result is shifted by as much: pixel (r, r)
+    # of the crop's interior is found at (2 r, 2 r).
+    first = kernels.shape[-1] - 1
+    return wrapped[..., first:h, first:w]
+
+
+class Camera:
+    """Turns scenes into light, and blurred light into images; see `Degradation` for each step.
+
+    All methods take tensors (B, 3, H, W), what `SettingsTable` drew for the samples as
+    (B, 1, 1, 1), and ``kinds``, the degradations that may be among them: a step that none of
+    them asks for is left out, and one that only some ask for is computed for all and taken by
+    those.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    device : torch.device
+        Where images are.
+    fixed_shapes : bool
+        Whether the shapes of all tensors are the same whatever was drawn: a GPU need not wait
+        for the numbers then, and a compiler need not start again. Changes no result.
+    """
+
+    def __init__(self, seed: int, device: torch.device, fixed_shapes: bool) -> None:
+        self.seed = seed
+        self.fixed_shapes = fixed_shapes
+        self._jpeg_tables = jpeg_tables(device)
+
+    def expose(self, scene: Tensor, drawn: dict[str, Tensor], kinds: Kinds) -> Tensor:
+        """Turn a scene, uint8 or encoded values in 0..1, into light (or dark encoded values)."""
+        encoded = scene.float() / 255 if scene.dtype == torch.uint8 else scene
+        if any(kind.gamma != (1, 1) for kind in kinds):
+            encoded = encoded ** drawn["gamma"]
+        linear = [kind.linear_light for kind in kinds]
+        light = _for_some(linear, drawn["linear_light"], srgb_to_linear, encoded)
+        light = light * drawn["exposure"]
+        if all(kind.highlight_probability == 0 for kind in kinds):
+            return light
+        # Relative to white after the exposure cut: a lamp saturates the sensor in the dark, too.
+        # It grows from the threshold to white, as a lamp's rim does.
+        threshold = drawn["highlight_threshold"]
+        excess = (encoded.amax(dim=1, keepdim=True) - threshold) / (1 - threshold).clamp(min=1e-3)
+        lamp = drawn["highlight"] * excess.clamp(0, 1) ** 2
+        return light + lamp * (encoded * drawn["highlight_gain"] - light)
+
+    def encode(self, light: Tensor, drawn: dict[str, Tensor], kinds: Kinds) -> Tensor:
+        """Turn light into encoded values in 0..1, without noise."""
+        linear = [kind.linear_light for kind in kinds]
+        return _for_some(linear, drawn["linear_light"], linear_to_srgb, light.clamp(0, 1))
+
+    def record(
+        self, light: Tensor, drawn: dict[str, Tensor], numbers: Tensor, kinds: Kinds
+    ) -> Tensor:
+        """Turn light into the image that a camera stores: noise, encoding, rounding, JPEG.
+
+        ``numbers`` are the samples' indices, (B,) int64.
+        """
+        random = SampleRandom(self.seed, numbers)
+        light = self._sensor_noise(light.clamp(0, 1), drawn, random, kinds)
+        image = self.encode(light, drawn, kinds)
+        if any(kind.gaussian_noise > 0 for kind in kinds):
+            # Paper, section 2.3.1.
+            noise = random.normal(Stream.GAUSSIAN_NOISE, image[0].numel()).view_as(image)
+            image = (image + drawn["gaussian_noise"] * noise).clamp(0, 1)
+        if any(kind.bits > 0 for kind in kinds):
+            levels = drawn["levels"]
+            rounded = torch.round(image * levels) / levels.clamp(min=1)
+            image = torch.where(levels > 0, rounded, image)
+        if any(kind.jpeg_probability > 0 for kind in kinds):
+            image = self._compress(image, drawn)
+        return image
+
+    def _sensor_noise(
+        self, light: Tensor, drawn: dict[str, Tensor], random: SampleRandom, kinds: Kinds
+    ) -> Tensor:
+        """Add Poisson and read noise to light in 0..1 (Poisson-Gaussian sensor model)."""
+        count = light[0].numel()
+        if any(kind.shot_gain is not None for kind in kinds):
+            gain = drawn["shot_gain"]
+            safe_gain = torch.where(gain > 0, gain, 1.0)
+            photons = poisson(
+                light / safe_gain,
+                random.uniform(Stream.SHOT_NOISE, count).view_as(light),
+                fixed_shapes=self.fixed_shapes,
+            )
+            light = torch.where(gain > 0, photons * safe_gain, light)
+        if any(kind.read_noise is not None for kind in kinds):
+            read = random.normal(Stream.READ_NOISE, count).view_as(light)
+            light = light + drawn["read_noise"] * read
+        return light.clamp(0, 1)
+
+    def _compress(self, image: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        wanted, quality = drawn["jpeg"] > 0, drawn["jpeg_quality"].flatten()
+        if self.fixed_shapes:
+            return torch.where(wanted, jpeg(image, quality, self._jpeg_tables), image)
+        some = wanted.flatten()
+        image[some] = jpeg(image[some], quality[some], self._jpeg_tables)
+        return image
+
+
+def _for_some(
+    flags: Sequence[bool], drawn: Tensor, change: Callable[[Tensor], Tensor], image: Tensor
+) -> Tensor:
+    """Change the images whose number in ``drawn`` is not 0, which the flags say beforehand."""
+    if not any(flags):
+        return image
+    return change(image) if all(flags) else torch.where(drawn > 0, change(image), image)

@@ -1,0 +1,87 @@
+"""Drawing every sample's settings from the ranges of its degradation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .degradation import Degradation
+from .sample_random import SampleRandom, Stream
+
+
+class SettingsTable:
+    """Every setting of a list of degradations, as tensors on the device.
+
+    Made once: a tensor made from Python numbers in every step would wait for the GPU each time.
+
+    Parameters
+    ----------
+    degradations : sequence of Degradation
+        For each sample one is drawn, by their shares.
+    device : torch.device
+        Where numbers are drawn.
+    """
+
+    def __init__(self, degradations: tuple[Degradation, ...], device: torch.device) -> None:
+        shares = torch.tensor([degradation.share for degradation in degradations])
+        table = {"edges": (shares.cumsum(0) / shares.sum())[:-1].to(device)}
+        for name in Degradation.model_fields.keys() - {"preset", "share"}:
+            values = [getattr(degradation, name) for degradation in degradations]
+            if any(isinstance(value, tuple) for value in values):
+                # A range that is switched off becomes 0..0.
+                for part in (0, 1):
+                    ends = [0.0 if value is None else float(value[part]) for value in values]
+                    table[f"{name}/{part}"] = torch.tensor(ends, device=device)
+            elif all(value is not None for value in values):
+                numbers = [float(value) for value in values]
+                table[name] = torch.tensor(numbers, device=device)
+            else:
+                for part in (0, 1):
+                    table[f"{name}/{part}"] = torch.zeros(len(values), device=device)
+        self._table = table
+
+    def draw(self, random: SampleRandom) -> dict[str, Tensor]:
+        """Draw every setting of samples.
+
+        Returns
+        -------
+        dict of Tensor
+            Each (B,). ``"choice"`` is the place of the sample's degradation in the list.
+        """
+        draw = random.uniform(Stream.PARAMETERS, 16).unbind(dim=1)
+        choice = torch.searchsorted(self._table["edges"], draw[0].contiguous(), right=True)
+
+        def field(name: str, part: int | None = None) -> Tensor:
+            return self._table[name if part is None else f"{name}/{part}"][choice]
+
+        def log_uniform(name: str, number: Tensor) -> Tensor:
+            low, high = field(name, 0), field(name, 1)
+            # Without a range both ends are 0, and so is what is drawn.
+            return low * (high / low.clamp(min=1e-12)) ** number
+
+        def uniform(name: str, number: Tensor) -> Tensor:
+            low, high = field(name, 0), field(name, 1)
+            return low + (high - low) * number
+
+        absolute_normal = math.sqrt(2) * torch.erfinv(draw[7].clamp(max=1 - 1e-6))
+        return {
+            "choice": choice,
+            "linear_light": field("linear_light"),
+            "kernel_length": log_uniform("kernel_length", draw[1]),
+            "exposed_fraction": uniform("exposed_fraction", draw[2]),
+            "curl": uniform("curl", draw[12]),
+            "blur": (draw[3] >= field("unblurred")).float(),
+            "gamma": log_uniform("gamma", draw[13]),
+            "exposure": log_uniform("exposure", draw[4]),
+            "highlight": (draw[5] < field("highlight_probability")).float(),
+            "highlight_threshold": field("highlight_threshold"),
+            "highlight_gain": log_uniform("highlight_gain", draw[6]),
+            "gaussian_noise": field("gaussian_noise") * absolute_normal,
+            "shot_gain": log_uniform("shot_gain", draw[8]),
+            "read_noise": log_uniform("read_noise", draw[9]),
+            "levels": torch.where(field("bits") > 0, 2.0 ** field("bits") - 1, 0.0),
+            "jpeg": (draw[10] < field("jpeg_probability")).float(),
+            "jpeg_quality": uniform("jpeg_quality", draw[11]),
+        }
