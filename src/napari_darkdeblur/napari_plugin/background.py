@@ -26,8 +26,8 @@ class Background(QObject):
 
     Parameters
     ----------
-    owner : QWidget
-        Whose work it is.
+    owner : QWidget, optional
+        Whose work it is. Without one, the work goes on until it ends or napari closes.
 
     Signals
     -------
@@ -40,14 +40,14 @@ class Background(QObject):
     told = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, owner: QWidget) -> None:
+    def __init__(self, owner: QWidget | None = None) -> None:
         super().__init__(owner)
-        self._owner = owner
         self._current: _Listener | None = None
         self._stopper = _Stopper()
-        owner.installEventFilter(self)
-        # A method of no QObject: this one is destroyed together with the widget.
-        owner.destroyed.connect(self._stopper.stop)
+        if owner is not None:
+            owner.installEventFilter(self)
+            # A method of no QObject: this one is destroyed together with the widget.
+            owner.destroyed.connect(self._stopper.stop)
 
     @property
     def busy(self) -> bool:
@@ -99,7 +99,7 @@ class Background(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Notice that the widget has left its window."""
-        if event.type() == QEvent.Type.ParentChange and self._owner.parent() is None:
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
             self.abandon()
         return bool(super().eventFilter(watched, event))
 

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What is to be restored, and how.
+    """What is to be restored, and how. Two are equal if they differ at most in the pixels.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ class JobSpec:
     """
 
     name: str
-    array: PixelArray
+    array: PixelArray = field(compare=False)
     axes: str
     region: Region
     options: dict[str, Any] = field(default_factory=dict)
     output_dtype: OutputDtype = "same"
-    reference: PixelArray | None = None
+    reference: PixelArray | None = field(default=None, compare=False)
     results_folder: Path | None = None
 
     @property

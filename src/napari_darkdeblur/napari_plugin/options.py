@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -62,6 +62,18 @@ class Options:
             memory=settings.memory,
             precision=settings.precision,
             output_dtype=settings.output_dtype,
+        )
+
+    def as_settings(self, settings: PluginSettings) -> PluginSettings:
+        """Return settings with these options in place of theirs; see `of`."""
+        return replace(
+            settings,
+            device=self.device.split(":")[0],
+            tiling=self.tiling,
+            tile=self.tile,
+            memory=self.memory,
+            precision=self.precision,
+            output_dtype=self.output_dtype,
         )
 
     def value_range(self, layer: Image) -> str | tuple[float, float]:

@@ -82,6 +82,11 @@ class RunPanel(QWidget):
         self.run_button.setToolTip(reason or "Restore. The image itself is not changed.")
         say(self.status, reason)
 
+    def show_estimate(self, text: str) -> None:
+        """Show what the job will take."""
+        if not self._running:
+            say(self.estimate, text)
+
     def begin(self) -> None:
         """Show that a job is under way."""
         self._running = True
