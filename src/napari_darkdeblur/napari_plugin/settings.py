@@ -47,14 +47,13 @@ class PluginSettings:
     tile : int
         Side of a tile in pixels; 0 is what fits.
     memory : str
-        What restoring may take, such as ``"4 GB"``, as it was typed; empty is a share of what
-        is free. See `memory_bytes`.
+        What restoring may take, such as ``"4 GB"``, as it was typed, whether or not it makes
+        sense; empty is a share of what is free.
     models_folder : pathlib.Path, optional
         Where the user's models are, for `napari_darkdeblur.network.list_models`; None is the
         folder of the command line.
     results_folder : pathlib.Path, optional
-        Where results are kept that do not fit into memory; None is the system's folder for
-        temporary files.
+        Where results are kept that do not fit into memory; see `result_store.make_store`.
     output_dtype : {"same", "float32"}
         Data type of results: the input's, or float32.
     text_overlay : bool
@@ -73,16 +72,6 @@ class PluginSettings:
     output_dtype: Literal["same", "float32"] = "same"
     text_overlay: bool = False
     tile_overlay: bool = False
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """What `memory` means in bytes; None if it is empty, or means nothing."""
-        from ..restore.amounts import parse_bytes
-
-        try:
-            return parse_bytes(self.memory)
-        except ValueError:
-            return None
 
 
 def read_settings() -> PluginSettings:

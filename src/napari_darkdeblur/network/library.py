@@ -11,10 +11,10 @@ from typing import Literal
 
 import platformdirs
 
+from ..weights import DEFAULT_MODEL as DEFAULT_MODEL
 from .weights_file import LoadedModel, WeightsError, load_weights_file, read_card
 
 MODELS_FOLDER_VARIABLE = "DARKDEBLUR_MODELS"
-DEFAULT_MODEL = "small-v0"
 
 
 @dataclass(frozen=True)

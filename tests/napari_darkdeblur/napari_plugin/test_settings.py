@@ -68,7 +68,7 @@ def test_what_is_chosen_in_the_preferences_is_read() -> None:
     stored.files.models_folder = "~/models"
     settings = read_settings()
     assert settings.device == "cpu"
-    assert settings.memory_bytes == 900 * 2**20
+    assert settings.memory == "900 MiB"
     assert settings.models_folder == Path.home() / "models"
 
 
@@ -107,11 +107,6 @@ def test_settings_survive_a_restart(settings_file: Path, npe2pm: PluginManager) 
 def test_nonsense_in_the_file_is_replaced_by_defaults(settings_file: Path) -> None:
     settings_file.write_text("restoring: {device: abacus, tile: -3, tiling: local}\nfiles: 7\n")
     assert read_settings() == PluginSettings(tiling="local")
-
-
-@pytest.mark.parametrize("text", ["", "much", "-4 GB", "0"])
-def test_memory_that_means_nothing_is_automatic(text: str) -> None:
-    assert PluginSettings(memory=text).memory_bytes is None
 
 
 def test_a_plugin_that_napari_does_not_know_has_defaults(plugin_settings: None) -> None:
