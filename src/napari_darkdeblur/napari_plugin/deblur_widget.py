@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -298,19 +299,29 @@ class DeblurWidget(QWidget):
 
 
 def summary_text(name: str, outcome: Outcome) -> str:
-    """Return a few sentences about a finished job."""
+    """Return what came of a job, as rich text: a sentence, and a table if it was measured."""
     from ..metrics import METRICS
     from ..restore.amounts import format_duration
 
     assert outcome.result is not None
     assert outcome.store is not None
     result = outcome.result
-    lines = [f"{name}: {format_duration(result.seconds)} with {result.model} on {result.device}."]
-    before, after = outcome.measures.get("input", {}), outcome.measures.get("restored", {})
-    for metric in METRICS:
-        if metric.needs == "reference" and metric.label in before and metric.label in after:
-            values = (metric.text(numbers[metric.label]) for numbers in (before, after))
-            lines.append(f"{metric.label}: {' → '.join(values)}")
+    seconds = format_duration(result.seconds)
+    text = f"<b>{escape(name)}</b><br>{seconds} with {escape(result.model)} on {result.device}"
     if outcome.store.path is not None:
-        lines.append(f"It is kept in {outcome.store.path}.")
-    return "\n".join(lines)
+        text += f"<br>kept in {escape(str(outcome.store.path))}"
+    before, after = outcome.measures.get("input", {}), outcome.measures.get("restored", {})
+    rows = [
+        f"<tr><td>{metric.label}</td>"
+        + "".join(
+            f"<td align=right>&nbsp;&nbsp;{metric.text(numbers[metric.label])}</td>"
+            for numbers in (before, after)
+        )
+        + "</tr>"
+        for metric in METRICS
+        if metric.needs == "reference" and metric.label in before and metric.label in after
+    ]
+    if rows:
+        head = "<tr><td></td><td align=right>image</td><td align=right>&nbsp;&nbsp;result</td></tr>"
+        text += f"<table>{head}{''.join(rows)}</table>"
+    return text

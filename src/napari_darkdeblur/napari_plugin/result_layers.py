@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 SUFFIX = "[darkdeblur]"
+# How a layer is named that shows what another one should look like.
+REFERENCE_SUFFIX = "(reference)"
 # What is changed together with the input's. Never `visible`: hiding one would hide both.
 LINKED = ("contrast_limits", "gamma")
 
@@ -96,3 +98,9 @@ def link_appearance(layers: Iterable[Image]) -> None:
     grey = [layer for layer in layers if not layer.rgb]
     if len(grey) > 1:
         link_layers(grey, LINKED)
+
+
+def reference_of(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
+    """Return the layer that by its name, ``"NAME (reference)"``, is another one's reference."""
+    wanted = f"{layer.name} {REFERENCE_SUFFIX}"
+    return next((other for other in layers if other.name == wanted), None)

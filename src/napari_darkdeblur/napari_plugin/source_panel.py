@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
 from .controls import combo, form, named
 from .layer_choice import LayerChoice
 from .layer_pixels import axes_of, full_resolution, guess_axes
+from .provenance import provenance_of
 from .regions import Area, Planes
+from .result_layers import reference_of
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -70,7 +72,7 @@ class SourcePanel(QWidget):
             Image,
             name="reference",
             tooltip="What the image should look like, if you know it: the result is then "
-            "measured against it.",
+            "measured against it. A layer named 'NAME (reference)' is chosen by itself.",
             none="(none)",
         )
 
@@ -83,7 +85,12 @@ class SourcePanel(QWidget):
         self._form.addRow("Reference", self.reference_choice.native)
         self.setLayout(self._form)
 
+        self._layers = viewer.layers
         self._shown: Image | None = None
+        # What the user has chosen is not changed for them any more.
+        self._chosen_by_user = False
+        self.layer_choice.native.activated.connect(self._on_user_choice)
+        self._layers.selection.events.active.connect(self._follow_selection)
         self.layer_choice.changed.connect(self._show_layer)
         self.axes_edit.textEdited.connect(self._tell)
         self.axes_edit.editingFinished.connect(self._fill_in_axes)
@@ -91,6 +98,7 @@ class SourcePanel(QWidget):
             box.currentIndexChanged.connect(self._tell)
         for choice in (self.shapes_choice, self.reference_choice):
             choice.changed.connect(self._tell)
+        self._follow_selection()
         self._show_layer()
 
     @property
@@ -132,19 +140,36 @@ class SourcePanel(QWidget):
         """Go back to the guessed axes, all planes and the whole image."""
         self.planes_box.setCurrentIndex(0)
         self.area_box.setCurrentIndex(0)
-        self.reference_choice.value = None
+        self._chosen_by_user = False
         self._shown = None
+        self._follow_selection()
         self._show_layer()
 
     def stop_following(self) -> None:
         """Let go of the viewer."""
         for choice in (self.layer_choice, self.shapes_choice, self.reference_choice):
             choice.stop_following()
+        self._layers.selection.events.active.disconnect(self._follow_selection)
+
+    def _on_user_choice(self, _: Any = None) -> None:
+        self._chosen_by_user = True
+
+    def _follow_selection(self, _: Any = None) -> None:
+        """Choose the layer that is selected in the layer list; a result is not restored again."""
+        layer = self._layers.selection.active
+        if self._chosen_by_user or not isinstance(layer, Image):
+            return
+        made = provenance_of(layer)
+        if made is None or made.kind == "sample":
+            self.layer_choice.value = layer
 
     def _show_layer(self, _: Any = None) -> None:
-        if self.layer is not self._shown or self.layer is None:
-            self._shown = self.layer
-            self.axes_edit.setText(guess_axes(self.layer) if self.layer is not None else "")
+        layer = self.layer
+        if layer is not self._shown or layer is None:
+            self._shown = layer
+            self.axes_edit.setText(guess_axes(layer) if layer is not None else "")
+            reference = reference_of(layer, self._layers) if layer is not None else None
+            self.reference_choice.value = reference
         self._tell()
 
     def _fill_in_axes(self) -> None:

@@ -32,6 +32,7 @@ _TILE_WITH_SPILL = 512
 # be stopped, before it is done.
 _LARGEST_WHOLE = {"cuda": 8_000_000}
 _LARGEST_WHOLE_ELSEWHERE = 2_000_000
+_LONGEST_WHOLE = 15  # seconds, for the same reason
 _SMALLEST_TILE = 64
 
 _SAMPLE_SIDE = 192
@@ -103,7 +104,8 @@ def make_plan(
     most = _LARGEST_WHOLE.get(planner.device.type, _LARGEST_WHOLE_ELSEWHERE)
     if tiling == "whole" or (tiling == "auto" and tile is None and height * width <= most):
         plan = planner.whole()
-        if plan.peak_bytes <= budget:
+        quick = tiling == "whole" or plan.seconds <= _LONGEST_WHOLE
+        if plan.peak_bytes <= budget and quick:
             return plan
         if tiling == "whole":
             raise BudgetError(
