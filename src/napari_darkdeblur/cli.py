@@ -136,6 +136,41 @@ def _parser() -> argparse.ArgumentParser:
     _add_overwrite(deblur)
     deblur.set_defaults(run=_deblur)
 
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure restored images against sharp ones",
+        description="Measure how near a restored image, or every image of a folder, comes to "
+        "the sharp one that it should be: PSNR, SSIM, MS-SSIM, CIEDE2000, and measures that "
+        "describe the image. Stacks are measured plane by plane.",
+    )
+    evaluate.add_argument(
+        "restored", metavar="RESTORED", type=Path, help="an image file or a folder"
+    )
+    evaluate.add_argument(
+        "reference",
+        metavar="REFERENCE",
+        type=Path,
+        help="the sharp image, or a folder with sharp images of the same names",
+    )
+    evaluate.add_argument(
+        "--range",
+        type=_parse_limits,
+        metavar="LO,HI",
+        help="the values of black and of white, such as 0,4095 for 12 bits (--range=-1,1 if LO "
+        "is negative); by default 0 and the greatest value of the bit depth, 0 and 1 for floats",
+    )
+    evaluate.add_argument(
+        "--axes",
+        metavar="A",
+        help="a letter for each axis, such as TCYX, as in darkdeblur deblur; by default what "
+        "the files say",
+    )
+    evaluate.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table, with a line for each plane"
+    )
+    _add_overwrite(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
     models = commands.add_parser(
         "models",
         help="list the models",
@@ -305,13 +340,17 @@ def _complaint(job: FileJob, result: Result) -> str:
 def _parse_range(text: str) -> ValueRange:
     if text in ("dtype", "data", "percentile"):
         return text  # type: ignore[return-value]
+    return _parse_limits(text, "; write two numbers, as in 0,4095, or dtype, data or percentile")
+
+
+def _parse_limits(
+    text: str, instead: str = "; write two numbers, as in 0,4095"
+) -> tuple[float, float]:
     low, _, high = text.partition(",")
     try:
         return float(low), float(high)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no range; write two numbers, as in 0,4095, or dtype, data or percentile"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no range{instead}") from None
 
 
 def _parse_memory(text: str) -> int:
@@ -321,6 +360,44 @@ def _parse_memory(text: str) -> int:
         return parse_bytes(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+
+
+# --- evaluate
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .evaluation import check_csv, format_table, measure_pair, plan_pairs, write_csv
+
+    whole_folder = arguments.restored.is_dir()
+    pairs = plan_pairs(arguments.restored, arguments.reference)
+    if arguments.csv is not None:
+        check_csv(arguments.csv, overwrite=arguments.overwrite)
+    rows = []
+    failed = 0
+    with tqdm(unit="plane", disable=None, leave=False) as bar:
+        for pair in pairs:
+            measured = []
+            try:
+                for row in measure_pair(pair, arguments.axes, arguments.range):
+                    measured.append(row)
+                    bar.update()
+            except (DarkDeblurError, OSError) as error:
+                if not whole_folder:
+                    raise
+                failed += 1
+                tqdm.write(f"darkdeblur: error: {sentence_of(error)}", file=sys.stderr)
+            else:
+                rows.extend(measured)
+    if rows:
+        print(format_table(rows))
+        if arguments.csv is not None:
+            write_csv(arguments.csv, rows)
+            print(f"\nAll numbers are in {arguments.csv}.")
+    if failed:
+        print(f"{failed} of {_count(len(pairs), 'image')} could not be measured.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 # --- models

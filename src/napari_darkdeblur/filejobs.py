@@ -56,6 +56,19 @@ def plan_file(source: Path, target: Path, *, overwrite: bool = False) -> FileJob
     return FileJob(source, target)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """List the PNG, JPEG and TIFF files of a folder (not of its subfolders) by name."""
+    from .imagefiles import FORMAT_OF_SUFFIX
+
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in FORMAT_OF_SUFFIX
+        and path.is_file()
+        and not path.name.startswith(".")
+    ]
+
+
 def plan_folder(source: Path, target: Path, *, overwrite: bool = False) -> list[FileJob]:
     """List the images of a folder (not of its subfolders) and the files to be made of them.
 
@@ -64,17 +77,9 @@ def plan_folder(source: Path, target: Path, *, overwrite: bool = False) -> list[
     FileJobError
         There are none, or some of the files to be made exist.
     """
-    from .imagefiles import FORMAT_OF_SUFFIX
-
     if target.exists() and not target.is_dir():
         raise FileJobError(f"{source} is a folder and {target} is a file; name a folder.")
-    jobs = [
-        FileJob(path, target / path.name)
-        for path in sorted(source.iterdir())
-        if path.suffix.lower() in FORMAT_OF_SUFFIX
-        and path.is_file()
-        and not path.name.startswith(".")
-    ]
+    jobs = [FileJob(path, target / path.name) for path in image_files(source)]
     if not jobs:
         raise FileJobError(f"There are no PNG, JPEG or TIFF files in {source}.")
     if not overwrite:

@@ -370,7 +370,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == f"darkdeblur {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["deblur"], ["models"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["deblur"], ["evaluate"], ["models"], ["demo"]])
 def test_help_is_shown(command: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         cli.main([*command, "--help"])

@@ -104,7 +104,7 @@ def test_only_a_reference_tells_better_from_worse():
 def test_values_are_shown_with_their_digits():
     psnr = metric_of("psnr")
     assert psnr.text(29.916) == "29.92"
-    assert psnr.text(math.inf) == "∞"
+    assert psnr.text(math.inf) == "inf"
     assert psnr.text(math.nan) == "–"
     assert metric_of("ssim").text(0.81236) == "0.8124"
 

@@ -69,9 +69,7 @@ class Metric:
 
     def text(self, value: float) -> str:
         """Return a value as it is shown, without the unit; a dash if it is not known."""
-        if math.isnan(value):
-            return "–"
-        return "∞" if math.isinf(value) else f"{value:.{self.digits}f}"
+        return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
 
 
 def _percent(summary: Callable[[Values], float]) -> Callable[[Values], float]:
