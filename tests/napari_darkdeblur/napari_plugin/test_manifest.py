@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from npe2 import PluginManifest
 
 from napari_darkdeblur.napari_plugin.settings import PLUGIN
 
+from ..test_import import modules_after
+
 MANIFEST = PluginManifest.from_distribution(PLUGIN)
 SAMPLES = [sample.key for sample in MANIFEST.contributions.sample_data or []]
+# What a headless machine does not have.
+GUI = ("napari", "npe2", "qtpy", "PyQt6", "PySide6", "superqt", "magicgui", "vispy", "dask", "zarr")
+WIDGETS = [widget.display_name for widget in MANIFEST.contributions.widgets or []]
 
 
 def test_everything_the_manifest_names_can_be_imported() -> None:
@@ -32,3 +38,62 @@ def test_samples_open_with_what_is_to_be_restored_selected(
     # Behind the proxy, layers are different objects each time.
     assert viewer.layers.selection.active.unique_id == layers[-1].unique_id
     assert [layer.visible for layer in layers] == [False] * (len(layers) - 1) + [True]
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_widget_docks(make_napari_viewer_proxy: Any, qtbot: Any, name: str) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    assert any(docked is widget for docked in viewer.window.dock_widgets.values())
+    viewer.window.remove_dock_widget(dock)
+    widget.deleteLater()
+
+
+def _entries(viewer: Any, menu: str) -> dict[str, bool]:
+    """Return this plugin's entries of a submenu of Layers, and whether they can be chosen."""
+    layers = viewer.window.layers_menu
+    layers.aboutToShow.emit()
+    (found,) = [a.menu() for a in layers.actions() if a.menu() and a.menu().title() == menu]
+    found.aboutToShow.emit()
+    entries = {action.text(): action.isEnabled() for action in found.actions()}
+    ending = f" ({MANIFEST.display_name})"
+    return {t.removesuffix(ending): on for t, on in entries.items() if t.endswith(ending)}
+
+
+def test_the_quick_command_is_greyed_unless_one_image_is_selected(
+    make_napari_viewer_proxy: Any,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    quick = "Deblur the selected image now"
+    assert _entries(viewer, "Filter") == {"Deblur": True, quick: False}
+    viewer.add_image(np.zeros((8, 8)))
+    assert _entries(viewer, "Filter") == {"Deblur": True, quick: True}
+    viewer.add_labels(np.zeros((8, 8), np.uint8))
+    assert _entries(viewer, "Filter") == {"Deblur": True, quick: False}
+    viewer.layers.select_all()
+    assert _entries(viewer, "Filter") == {"Deblur": True, quick: True}
+
+
+def test_what_the_manifest_names_is_imported_without_torch() -> None:
+    modules = {str(c.python_name).split(":")[0] for c in MANIFEST.contributions.commands or []}
+    loaded = modules_after(f"import {', '.join(sorted(modules))}")
+    assert "napari_darkdeblur" in loaded
+    assert "torch" not in loaded
+
+
+def test_everything_below_the_plugin_can_be_imported_without_napari_and_qt() -> None:
+    code = f"""
+import importlib, pkgutil, sys
+for name in {GUI}:
+    sys.modules[name] = None
+import napari_darkdeblur
+def below(package):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if module.name != "napari_darkdeblur.napari_plugin":
+            loaded = importlib.import_module(module.name)
+            if module.ispkg:
+                below(loaded)
+below(napari_darkdeblur)
+"""
+    loaded = modules_after(code)
+    assert {"napari_darkdeblur", "torch"} <= loaded
