@@ -1,9 +1,9 @@
 """Work in a thread beside the viewer: told of, stopped, and never left behind.
 
-napari's generator workers lose an exception of type RuntimeError (torch's, when memory runs out,
-is one), and do not run ``finally`` when they are told to quit. So a generator that is run here
-must not raise: whatever happens, it *returns* a result. It is stopped by an event that it looks
-at, not by being abandoned.
+A generator that is run here must not raise: whatever happens, it *returns* a result, and it is
+stopped by an event that it looks at. napari's own workers for generators are not used: they lose
+exceptions of type RuntimeError (torch's, when memory runs out, is one), and when the viewer
+closes they leave a generator as it is, without running its ``finally``.
 """
 
 from __future__ import annotations
@@ -72,18 +72,22 @@ class Background(QObject):
 
         self.abandon()
         stop = self._stopper.event = threading.Event()
-
-        # A generator function, which is how napari knows what it gets.
-        def steps() -> Generator[Any, None, Any]:
-            return (yield from work(stop))
-
-        worker: Any = create_worker(steps, _start_thread=False)
-        listener = self._current = _Listener(self)
+        voice = _Voice()
+        listener = self._current = _Listener(voice, self)
         listener.told.connect(self.told)
         listener.ended.connect(self._end)
-        worker.yielded.connect(listener.on_yielded)
-        worker.returned.connect(listener.on_returned)
-        worker.finished.connect(listener.on_finished)
+
+        def run() -> None:
+            generator = work(stop)
+            try:
+                while True:
+                    voice.told.emit(next(generator))
+                    if worker.abort_requested:  # napari is closing
+                        stop.set()
+            except StopIteration as end:
+                voice.ended.emit(end.value)
+
+        worker: Any = create_worker(run, _start_thread=False)
         worker.start()
 
     def stop(self) -> None:
@@ -105,37 +109,41 @@ class Background(QObject):
 
     def _end(self, result: Any) -> None:
         self._current = None
-        if result is not None:
-            self.ended.emit(result)
+        self.ended.emit(result)
+
+
+class _Voice(QObject):
+    """What a thread speaks with. It belongs to the work, not to the widget, which may be gone."""
+
+    told = Signal(object)
+    ended = Signal(object)
 
 
 class _Listener(QObject):
-    """Hears one worker, as long as anybody wants to know.
+    """Hears one piece of work, as long as anybody wants to know.
 
-    Its methods are connected, not functions: so both Qt bindings call them in the thread of the
-    widget, and not at all once it is destroyed.
+    What a voice is connected to are methods, not functions: so both Qt bindings call them in the
+    widget's thread, and not at all once it is destroyed.
     """
 
     told = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, voice: _Voice, parent: QObject) -> None:
         super().__init__(parent)
         self.hears = True
+        voice.told.connect(self._on_told)
+        voice.ended.connect(self._on_ended)
 
-    def on_yielded(self, value: Any) -> None:
+    def _on_told(self, value: Any) -> None:
         # What was on its way when the work was abandoned comes all the same.
         if self.hears:
             self.told.emit(value)
 
-    def on_returned(self, value: Any) -> None:
+    def _on_ended(self, value: Any) -> None:
         if self.hears:
             self.hears = False
             self.ended.emit(value)
-
-    def on_finished(self) -> None:
-        # Nothing was returned if napari has told the worker to quit because it is closing.
-        self.on_returned(None)
         self.deleteLater()
 
 
