@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QTimer
 
 from ..errors import DarkDeblurError
 from ..weights import DEFAULT_MODEL
@@ -59,6 +60,11 @@ def _selected_image(viewer: "napari.viewer.Viewer") -> Image:
 
 
 def _report(outcome: Any, _: Any) -> None:
-    _under_way.difference_update([runner for runner in _under_way if not runner.busy])
+    # It is the runner that says so: it must not be gone before it has ended saying it.
+    QTimer.singleShot(0, _let_go)
     if outcome.status == "failed":
         show_warning(outcome.message)
+
+
+def _let_go() -> None:
+    _under_way.difference_update([runner for runner in _under_way if not runner.busy])
