@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from darkdeblur_trainer.config import ConfigError, OptimizerConfig, load_config,
 from darkdeblur_trainer.learners import Learners, learning_rate
 from darkdeblur_trainer.records import Recorder, RecordError, RunError, RunFolder
 from darkdeblur_trainer.training import TrainingError, fit
-from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, save_weights
+from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 
 from .conftest import TINY, scene
 
@@ -254,6 +255,37 @@ def test_a_mistake_ends_all_processes(photographs, tmp_path):
     output, _ = process.communicate()
     assert process.returncode != 0
     assert output.count("is not the folder of a run") == 1
+
+
+def test_the_weights_beside_a_checkpoint_are_those_it_holds(uninterrupted):
+    weights = load_weights(uninterrupted.out / "weights.safetensors")
+    assert weights.provenance["steps"] == TINY["steps"]
+    for name, value in uninterrupted.state()["average"].items():
+        assert torch.equal(weights.network.state_dict()[name], value)
+
+
+def test_checkpoints_are_written_by_the_clock(tiny_config, photographs, tmp_path, monkeypatch):
+    # A clock on which every step takes fifty seconds.
+    clock = iter(range(0, 10**6, 50))
+    monkeypatch.setattr("darkdeblur_trainer.training.time.monotonic", lambda: next(clock))
+    saved = []
+    whole = CheckpointFolder.save
+
+    def save(self: CheckpointFolder, step: int, state: dict) -> Path:
+        saved.append((step, state["seconds"]))
+        weights = whole(self, step, state).parents[1] / "weights.safetensors"
+        assert weights.is_file() == (len(saved) > 1)  # written after it
+        return weights
+
+    monkeypatch.setattr(CheckpointFolder, "save", save)
+    by_clock = {"every": None, "minutes": 2}
+    config = parse_config({**TINY, "checkpoint": by_clock, "log": {"scalars": 100, "images": None}})
+    fit(config, photographs, tmp_path / "run", cache_folder=tmp_path, progress=False)
+    assert [step for step, _ in saved][-1] == TINY["steps"]
+    times = [seconds for _, seconds in saved]
+    assert len(times) > 2
+    for before, after in itertools.pairwise([0, *times]):
+        assert after - before <= 2 * 60 + 50
 
 
 def test_a_finished_run_stays_finished(uninterrupted):

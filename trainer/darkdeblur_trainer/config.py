@@ -200,15 +200,21 @@ class LogConfig(_Section):
 class CheckpointConfig(_Section):
     """Checkpoints, from which training resumes exactly.
 
+    One is always written at the end, and when a run is told to stop. With each of them,
+    ``RUN/weights.safetensors`` is replaced.
+
     Parameters
     ----------
-    every : int
+    every : int, optional
         Steps between checkpoints.
+    minutes : float, optional
+        Minutes between checkpoints, beside those that ``every`` asks for.
     keep : int
         How many are kept.
     """
 
-    every: Count = 1000
+    every: CountOrNone = 1000
+    minutes: Annotated[float, Field(gt=0)] | None = None
     keep: Count = 2
 
 

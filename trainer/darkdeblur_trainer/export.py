@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from napari_darkdeblur.network import DarkDeblurNet, save_weights
 
-from .checkpoint import CheckpointFolder
+from .checkpoint import CheckpointError, CheckpointFolder
 from .config import TrainConfig
 from .records import RunError, RunFolder
 
@@ -59,18 +60,52 @@ def export_run(
     state = CheckpointFolder(folder.checkpoints).load_latest()
     if state is None:
         raise RunError(f"{run} has no checkpoint yet.")
-    network = DarkDeblurNet(config.generator)
-    network.load_state_dict(state["average"] or state["generator"])
     provenance = training_summary(folder, config, state)
     return save_weights(
         output,
-        network,
+        _released(config, state),
         provenance,
         summary=_line(config, state) if summary is None else summary,
         licence=licence,
         dtype=dtype,
         overwrite=overwrite,
     )
+
+
+def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any]) -> None:
+    """Replace the run's own weights file by what a checkpoint holds, in full precision.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        The run's.
+    config : TrainConfig
+        Of the run.
+    state : dict
+        What the checkpoint holds.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be written (a full disk, say). The earlier file and the checkpoint stay.
+    """
+    provenance = training_summary(folder, config, state)
+    network, line = _released(config, state), _line(config, state)
+    try:
+        save_weights(folder.weights, network, provenance, summary=line, overwrite=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The weights of step {state['step']} cannot be written to {folder.weights}: {error}; "
+            "the checkpoint of this step is whole."
+        ) from error
+
+
+def _released(config: TrainConfig, state: dict[str, Any]) -> DarkDeblurNet:
+    """Return the generator of a checkpoint: the moving average of the weights, if one is kept."""
+    with torch.device("meta"):  # no numbers of its own
+        network = DarkDeblurNet(config.generator)
+    network.load_state_dict(state["average"] or state["generator"], assign=True)
+    return network
 
 
 def training_summary(

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_msssim import ms_ssim
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import LossConfig
 from .discriminator import adversarial_loss
-from .perceptual import VggFeatures
 
 # Five scales with the usual window of 11 need more than 160 pixels; patches have 128.
 _MS_SSIM_WINDOW = 7
@@ -55,8 +54,8 @@ class Objective:
     ----------
     config : LossConfig
         Weights, and the step from which each term counts.
-    vgg : VggFeatures, optional
-        Needed when the feature term is on.
+    features : nn.Module, optional
+        `VggFeatures`, or compiled ones; needed when the feature term is on.
     autocast : callable
         Gives the context in which networks run; the terms themselves are computed in fp32.
     """
@@ -64,11 +63,11 @@ class Objective:
     def __init__(
         self,
         config: LossConfig,
-        vgg: VggFeatures | None,
+        features: nn.Module | None,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.config = config
-        self.vgg = vgg
+        self.features = features
         self.autocast = autocast
 
     def adversarial_at(self, step: int) -> bool:
@@ -105,11 +104,11 @@ class Objective:
         if config.ms_ssim.on_at(step):
             terms["ms_ssim"] = config.ms_ssim.weight * structure_loss(restored, sharp)
         if config.features.on_at(step):
-            assert self.vgg is not None
+            assert self.features is not None
             with self.autocast():
                 with torch.no_grad():
-                    wanted = self.vgg(sharp)
-                found = self.vgg(restored)
+                    wanted = self.features(sharp)
+                found = self.features(restored)
             # Eq. 14 is the same mean absolute difference, of features.
             terms["features"] = config.features.weight * l1_loss(found.float(), wanted.float())
         if config.adversarial.on_at(step):

@@ -75,7 +75,8 @@ class RunFolder:
     """A run's folder.
 
     ``config.yaml`` is the resolved configuration, ``run.json`` what else the run depended on,
-    ``metrics.jsonl`` its numbers, ``checkpoints/`` and ``tensorboard/`` the rest.
+    ``metrics.jsonl`` its numbers, ``weights.safetensors`` what the newest checkpoint holds for
+    ``darkdeblur``, ``checkpoints/`` and ``tensorboard/`` the rest.
 
     Parameters
     ----------
@@ -87,6 +88,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self.weights = path / "weights.safetensors"
         self.tensorboard = path / "tensorboard"
         self._config = path / "config.yaml"
         self._facts = path / "run.json"

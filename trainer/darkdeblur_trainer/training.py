@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_darkdeblur.errors import DarkDeblurError
 
 from .checkpoint import CheckpointFolder
 from .config import ConfigError, TrainConfig
 from .data.image_cache import default_cache_folder
-from .discriminator import adversarial_loss
+from .export import write_weights
 from .feed import TrainingImages, batches, load_images
 from .learners import Learners, learning_rate
-from .objective import Objective, gradient_shares
+from .objective import gradient_shares
 from .parallel import Processes
 from .perceptual import VggFeatures, find_vgg
 from .records import Recorder, RunFolder
+from .running_means import RunningMeans
+from .signals import collected_signals
+from .step import TrainingStep
 from .synthesis import PairSynthesizer
 from .validation import validate, validation_pairs
 
 # What processes agree on at the end of a step, besides the number of a signal.
-_GO_ON, _OUT_OF_TIME = -2, -1
+_GO_ON, _SAVE, _OUT_OF_TIME = -3, -2, -1
 
 
 class TrainingError(DarkDeblurError, RuntimeError):
@@ -131,24 +132,20 @@ def fit(
         )  # fmt: skip
         synthesizer = None
         if len(images.caches) == 1:
-            synthesizer = PairSynthesizer(config.synthesis, config.seed, processes.device)
+            synthesizer = PairSynthesizer(
+                config.synthesis, config.seed, processes.device, compile=config.compile
+            )
         pairs = []
         if images.held_out and processes.is_first:
             pairs = validation_pairs(config.validation, images.held_out)
 
         # --- What learns, and from which objective
         learners = Learners(config, processes.device, init)
-        generator, discriminator = learners.generator, learners.discriminator
         vgg = None
         if vgg_file is not None:
             vgg = VggFeatures(vgg_file)
             vgg.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-        def autocast() -> contextlib.AbstractContextManager[Any]:
-            enabled = config.precision == "bf16"
-            return torch.autocast(processes.device.type, torch.bfloat16, enabled=enabled)
-
-        objective = Objective(config.losses, vgg, autocast)
+        training_step = TrainingStep(config, learners, vgg, processes)
 
         # --- Where it stands
         folder = RunFolder(out)
@@ -172,98 +169,71 @@ def fit(
 
         state = processes.first_does(open_run)
         step, seconds_before = 0, 0.0
-        sums: dict[str, Tensor] = {}
         if state is not None:
             learners.load_state_dict(state)
             step, seconds_before = state["step"], state["seconds"]
-            sums = {name: value.to(processes.device) for name, value in state["sums"].items()}
-        networks: list[nn.Module] = [generator, discriminator]
-        if config.compile:
-            networks = [torch.compile(network) for network in networks]  # type: ignore[misc]
-        run_generator, run_discriminator = (processes.wrap(network) for network in networks)
-        run_judge = networks[1]
+        means = RunningMeans(state["sums"] if state is not None else None, processes.device)
 
         # --- Learning
         reason: Literal["finished", "time", "signal"] = "finished"
-        received = stack.enter_context(_signals())
+        received = stack.enter_context(collected_signals())
         recorder = stack.enter_context(
             Recorder(folder, step, config.steps, enabled=processes.is_first, progress=progress)
         )
+        saved = started
         for blurred, sharp in batches(config, images, synthesizer, processes, step):
             rate = learning_rate(config.optimizer, step, config.steps)
             learners.set_learning_rate(rate)
-
-            # Generator. The discriminator only judges; its weights need no gradient.
-            discriminator.requires_grad_(False)
-            with autocast():
-                restored = run_generator(blurred).float()
-
-            def judge(candidate: Tensor, blurred: Tensor = blurred) -> Tensor:
-                with autocast():
-                    logits: Tensor = run_judge(blurred, candidate)
-                return logits.float()
-
-            terms = objective(step, restored, sharp, judge)
-            total = torch.stack(list(terms.values())).sum()
+            restored, terms = training_step.restore(step, blurred, sharp)
             if _due(config.log.gradient_shares, step + 1):
                 shares = gradient_shares(terms, restored)
                 named = {f"gradient/{name}": share for name, share in shares.items()}
                 recorder.scalars(step + 1, named)
-            learners.optimizer_g.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
-            if config.optimizer.clip_norm is not None:
-                terms["gradient_norm"] = nn.utils.clip_grad_norm_(
-                    generator.parameters(), config.optimizer.clip_norm
+            measured = training_step.update_generator(step, terms)
+            if training_step.objective.adversarial_at(step):
+                measured["discriminator"] = training_step.update_discriminator(
+                    blurred, restored, sharp
                 )
-            learners.optimizer_g.step()
-            if learners.average is not None:
-                learners.average.update(generator, step)
-
-            # Discriminator: real and restored apart, as each is apart in the other step.
-            discriminator.requires_grad_(True)
-            if objective.adversarial_at(step):
-                with autocast():
-                    real = run_discriminator(blurred, sharp).float()
-                    fake = run_discriminator(blurred, restored.detach()).float()
-                loss_d = adversarial_loss(real, True) + adversarial_loss(fake, False)
-                learners.optimizer_d.zero_grad()
-                loss_d.backward()  # type: ignore[no-untyped-call]
-                learners.optimizer_d.step()
-                terms["discriminator"] = loss_d
-
-            _add(sums, {**terms, "total": total})
+            means.add({**terms, **measured})
             step += 1
             recorder.advance(config.batch_size)
 
             # --- Records
             validates = _due(config.validation.every, step) or step == config.steps
             if _due(config.log.scalars, step):
-                means = _means(sums, processes)
-                _require_finite(means, step, checkpoints)
-                sums.clear()
-                losses = {f"loss/{name}": float(value) for name, value in means.items()}
+                values = means.take(processes)
+                _require_finite(values, step, checkpoints)
+                losses = {f"loss/{name}": float(value) for name, value in values.items()}
                 recorder.scalars(step, {**losses, "learning_rate": rate}, with_speed=True)
             if _due(config.log.images, step):
                 recorder.images(step, "patches", [blurred, restored.detach(), sharp])
             if pairs and validates:
                 _require_sound(learners, step, checkpoints)
-                measured = validate(learners.released, pairs, processes.device)
-                recorder.validation(step, measured)
+                recorder.validation(step, validate(learners.released, pairs, processes.device))
 
             # --- Saving and stopping
-            seconds = time.monotonic() - started
-            late = max_minutes is not None and seconds > 60 * max_minutes
-            stop = processes.agree(max([_OUT_OF_TIME if late else _GO_ON, *received]))
-            ends = step == config.steps or stop != _GO_ON
-            if ends or _due(config.checkpoint.every, step):
+            now = time.monotonic()
+            wish = _GO_ON
+            if _over(config.checkpoint.minutes, now - saved):
+                wish = _SAVE
+            if _over(max_minutes, now - started):
+                wish = _OUT_OF_TIME
+            stop = processes.agree(max([wish, *received]))
+            ends = step == config.steps or stop > _SAVE
+            if ends or stop == _SAVE or _due(config.checkpoint.every, step):
+                # Counted from here: what an interruption costs is the time since this step.
+                saved = now
                 # Checked first: a checkpoint of broken weights would be resumed.
                 _require_sound(learners, step, checkpoints)
-                sums = _shared(sums, processes)
+                sums = means.state_dict(processes)
                 recorder.sync()
                 if processes.is_first:
-                    state = {"step": step, "seconds": seconds_before + seconds, "sums": sums}
-                    checkpoints.save(step, state | learners.state_dict())
-            if stop != _GO_ON and step < config.steps:
+                    seconds = seconds_before + now - started
+                    state = {"step": step, "seconds": seconds, "sums": sums}
+                    state |= learners.state_dict()
+                    checkpoints.save(step, state)
+                    write_weights(folder, config, state)
+            if stop > _SAVE and step < config.steps:
                 reason = "time" if stop == _OUT_OF_TIME else "signal"
                 break
         return FitResult(step, reason, stop if reason == "signal" else 0)
@@ -310,32 +280,12 @@ def _load_images_once(
     return load(progress and processes.is_first)
 
 
-def _add(sums: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    """Add to sums (and, as "NAME#", to counts) on the device: reading would wait for the GPU."""
-    for name, value in values.items():
-        value = value.detach()
-        sums[name] = sums[name] + value if name in sums else value
-        one = torch.ones_like(value)
-        sums[f"{name}#"] = sums[f"{name}#"] + one if f"{name}#" in sums else one
-
-
 def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
 
 
-def _shared(sums: dict[str, Tensor], processes: Processes) -> dict[str, Tensor]:
-    """Return the sums averaged over processes, so that each can go on from them."""
-    if not sums or processes.world_size == 1:
-        return sums
-    values = processes.mean(torch.stack(list(sums.values())))
-    return dict(zip(sums, values.unbind(), strict=True))
-
-
-def _means(sums: dict[str, Tensor], processes: Processes) -> dict[str, Tensor]:
-    """Return the means since the last call, over all processes, on the CPU."""
-    names = [name for name in sums if not name.endswith("#")]
-    values = torch.stack([sums[name] / sums[f"{name}#"] for name in names])
-    return dict(zip(names, processes.mean(values).cpu(), strict=True))
+def _over(minutes: float | None, seconds: float) -> bool:
+    return minutes is not None and seconds > 60 * minutes
 
 
 def _require_finite(values: dict[str, Tensor], step: int, checkpoints: CheckpointFolder) -> None:
@@ -382,26 +332,3 @@ def _torch_settings(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = benchmark
         torch.set_float32_matmul_precision(precision)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them; the second one kills as usual."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-    number: int
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, note)
-    except ValueError:  # not in the main thread: the caller's signals are the caller's
-        pass
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
