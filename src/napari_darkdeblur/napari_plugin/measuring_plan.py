@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import DarkDeblurError
 from ..metrics import Tile
 from ..restore.axes import Axes
 from .layer_pixels import current_plane, full_resolution
 from .matching import MatchError, Place, known_axes, place_in
 from .measurements import WHOLE_IMAGE, Subject
-from .pictures import Picture, ValueRange, range_of_dtype, value_range_of
+from .pictures import Picture, ValueRange, value_range_beside
 from .provenance import input_of
 from .regions import Area, choose_region
 
@@ -109,21 +107,22 @@ def plan_measuring(
     height, width = (region.shape[axes.letters.index(letter)] for letter in "YX")
     common = Tile(top, left, height, width)
 
+    # Numbers side by side are of one range: that of the newest result.
+    results = [layer for layer in chosen if input_of(layer, layers) is not None]
+    ranged = results[-1] if results else first
     problems = []
     found: dict[str, tuple[Image, Place, ValueRange]] = {}
     # The reference last: it must not decide which of the others can be measured.
     for layer in [*chosen, *([] if reference is None else [reference])]:
         try:
             place = place_in(layer, first, axes, plane, point, layers)
-            values = value_range_of(layer, layers)
+            values = value_range_beside(layer, ranged, layers)
             common = _common(common, place, layer, first)
         except DarkDeblurError as error:
             if layer is first:
                 raise
             problems.append(str(error))
         else:
-            if layer is reference:
-                values = _range_like(layer, first, layers)
             found[layer.unique_id] = layer, place, values
     common = _without_border(common, border)
 
@@ -202,12 +201,6 @@ def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Pict
         area=area._replace(top=area.top + place.row, left=area.left + place.column),
         values=values,
     )
-
-
-def _range_like(reference: Image, layer: Image, layers: list[Image]) -> ValueRange:
-    """Return the range of a reference: the layer's, if they hold the same kind of numbers."""
-    dtype, other = (np.dtype(full_resolution(one).dtype) for one in (reference, layer))
-    return value_range_of(layer, layers) if dtype == other else range_of_dtype(dtype)
 
 
 def _common(area: Tile, place: Place, layer: Image, first: Image) -> Tile:

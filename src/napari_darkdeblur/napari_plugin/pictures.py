@@ -13,7 +13,7 @@ from ..errors import DarkDeblurError
 from ..metrics import Tile
 from ..restore.axes import Axes
 from .layer_pixels import full_resolution
-from .provenance import provenance_of, results_of
+from .provenance import input_of, provenance_of, results_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..restore.pixels import PixelArray
 
 _MEASURABLE = "uif"
+_SOURCES = {"restored": "as restored", "preview": "as restored", "sample": "of the sample"}
 _ROWS_AT_ONCE = 256
 # Fewer values are always outside of a range that was taken from percentiles.
 _WORTH_SAYING = 0.01
@@ -64,30 +65,62 @@ def value_range_of(layer: Image, layers: Iterable[Image]) -> ValueRange:
     Returns
     -------
     ValueRange
-        Of a restored layer and of what it was made of, as it was restored; of others that of
-        the dtype, which for floats is 0 to 1.
+        Of a restored layer and of what it was made of, as it was restored; of samples as they
+        were made; of others that of the dtype, which for floats is 0 to 1.
 
     Raises
     ------
     PictureError
         The layer has no values that can be measured.
     """
-    dtype = np.dtype(full_resolution(layer).dtype)
-    if dtype.kind not in _MEASURABLE:
-        raise PictureError(
-            f"{layer.name!r} holds {dtype.name}; only integers and floats can be measured."
-        )
+    dtype = _measurable(layer)
     for known in (layer, *reversed(results_of(layer, layers))):
         made = provenance_of(known)
-        if made is not None and made.kind in ("restored", "preview") and made.black < made.white:
-            return ValueRange(made.black, made.white, "as restored")
+        if made is not None and made.kind in _SOURCES and made.black < made.white:
+            return ValueRange(made.black, made.white, _SOURCES[made.kind])
     return range_of_dtype(dtype)
+
+
+def value_range_beside(layer: Image, other: Image, layers: Iterable[Image]) -> ValueRange:
+    """Return which values of a layer are black and white when it is compared with another one.
+
+    Parameters
+    ----------
+    layer, other : napari.layers.Image
+        Of any kind.
+    layers : iterable of napari.layers.Image
+        All that there are.
+
+    Returns
+    -------
+    ValueRange
+        The other layer's, if they hold the same kind of numbers: they are of one dtype, or one
+        was made of the other, or both of a third. Else the layer's own.
+
+    Raises
+    ------
+    PictureError
+        See `value_range_of`.
+    """
+    layers = list(layers)
+    sources = [input_of(one, layers) or one for one in (layer, other)]
+    alike = sources[0] is sources[1] or _measurable(layer) == _measurable(other)
+    return value_range_of(other if alike else layer, layers)
 
 
 def range_of_dtype(dtype: np.dtype[Any]) -> ValueRange:
     """Return the range of a dtype: 0 to the greatest integer, or 0 to 1 for floats."""
     white = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     return ValueRange(0.0, white, dtype.name)
+
+
+def _measurable(layer: Image) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(full_resolution(layer).dtype)
+    if dtype.kind not in _MEASURABLE:
+        raise PictureError(
+            f"{layer.name!r} holds {dtype.name}; only integers and floats can be measured."
+        )
+    return dtype
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from napari_darkdeblur.napari_plugin.measuring_job import (
     measuring_tiles,
 )
 from napari_darkdeblur.napari_plugin.measuring_plan import plan_all_planes, plan_measuring
+from napari_darkdeblur.napari_plugin.provenance import Provenance
 
 from ..conftest import assert_sentence
 from .test_metrics_matching import pixels, restored_of
@@ -137,6 +138,25 @@ def test_the_range_of_a_result_holds_for_its_input_and_reference():
     for subject in plan_measuring([source, result], sharp, layers, (0, 0)).subjects:
         assert (subject.picture.values.black, subject.picture.values.white) == (100, 4095)
         assert subject.reference.values == subject.picture.values
+
+
+def test_side_by_side_there_is_one_range():
+    source = Image(pixels(40, 50).astype(np.uint16) * 4, name="night")
+    first, second = restored_of(source, source.data), restored_of(source, source.data)
+    second.data = source.data.astype(np.float32)
+    first.metadata["darkdeblur"] |= {"black": 10.0, "white": 900.0}
+    second.metadata["darkdeblur"] |= {"black": 20.0, "white": 1000.0}
+    floats = Image(source.data / 1020, name="of another program")
+    layers = [source, first, second, floats]
+    ranges = [one.picture.values for one in plan_measuring(layers, None, layers, (0, 0)).subjects]
+    assert [(one.black, one.white) for one in ranges] == [(20, 1000)] * 3 + [(0, 1)]
+
+
+def test_a_sample_has_the_range_that_it_was_made_with():
+    layer = Image(pixels(40, 50).astype(np.uint16), name="movie")
+    layer.metadata = Provenance(kind="sample", black=0, white=1023).as_metadata()
+    (subject,) = plan_measuring([layer], None, [layer], (0, 0)).subjects
+    assert subject.picture.values.describe() == "0 to 1023 (of the sample)"
 
 
 def test_a_reference_of_another_dtype_has_its_own_range():
