@@ -39,7 +39,7 @@ def test_the_papers_configuration_is_section_2_4_to_the_letter():
     assert [degradation.preset for degradation in config.synthesis] == ["paper"]
 
 
-@pytest.mark.parametrize("name", ["paper", "small", "smoke"])
+@pytest.mark.parametrize("name", ["paper", "small", "smoke", "release-paper"])
 def test_bundled_configurations_are_valid(name):
     assert name in bundled_configs()
     config = load_config(name)
