@@ -60,6 +60,13 @@ def _entries(viewer: Any, menu: str) -> dict[str, bool]:
     return {t.removesuffix(ending): on for t, on in entries.items() if t.endswith(ending)}
 
 
+def test_every_widget_is_in_the_menu_of_what_it_does(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    assert "Deblur" in _entries(viewer, "Filter")
+    assert "Metrics" in _entries(viewer, "Measure")
+    assert "Compare" in _entries(viewer, "Visualize")
+
+
 def test_the_quick_command_is_greyed_unless_one_image_is_selected(
     make_napari_viewer_proxy: Any,
 ) -> None:
