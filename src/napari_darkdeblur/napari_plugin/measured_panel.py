@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from .controls import button, combo, form, named, note, say
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
 _MOST_BORDER = 1024
+_LONG = 1000  # milliseconds of measuring, after which it can be cancelled
 
 
 class MeasuredPanel(QWidget):
@@ -35,12 +36,13 @@ class MeasuredPanel(QWidget):
     -------
     changed :
         Something else is chosen.
-    measure_wanted, all_wanted :
+    measure_wanted, cancel_wanted, all_wanted :
         A button was clicked.
     """
 
     changed = Signal()
     measure_wanted = Signal()
+    cancel_wanted = Signal()
     all_wanted = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -78,13 +80,18 @@ class MeasuredPanel(QWidget):
         self.problem = note("metrics_problem")
         self.problem.setStyleSheet("color: #e0a030;")
         self._lay_out()
+        self._cancels = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_LONG)
 
         self.checks.changed.connect(self._on_checked)
         self.reference_choice.changed.connect(self._tell)
         self.area_box.currentIndexChanged.connect(self._tell)
         self.border_spin.valueChanged.connect(self._tell)
         self.follow_box.toggled.connect(self._tell)
-        self.measure_button.clicked.connect(self.measure_wanted)
+        self.measure_button.clicked.connect(self._on_measure_clicked)
+        self._soon.timeout.connect(self._offer_to_cancel)
         self.all_button.clicked.connect(self.all_wanted)
         self._choose_reference()
 
@@ -196,6 +203,16 @@ class MeasuredPanel(QWidget):
             problem or f"Measure all {planes} planes, and their mean, for the history."
         )
 
+    def begin(self) -> None:
+        """Show that the plane is being measured, if it takes long."""
+        self._soon.start()
+
+    def end(self) -> None:
+        """Show that it is not being measured any more."""
+        self._soon.stop()
+        self._cancels = False
+        self.measure_button.setText("Measure")
+
     def complain(self, problems: tuple[str, ...] | list[str]) -> None:
         """Show what could not be measured, or not as it was asked for."""
         say(self.problem, "\n".join(problems))
@@ -222,6 +239,13 @@ class MeasuredPanel(QWidget):
         layout.addLayout(inner)
         layout.addLayout(buttons)
         layout.addWidget(self.problem)
+
+    def _offer_to_cancel(self) -> None:
+        self._cancels = True
+        self.measure_button.setText("Cancel")
+
+    def _on_measure_clicked(self, _: Any = None) -> None:
+        (self.cancel_wanted if self._cancels else self.measure_wanted).emit()
 
     def _on_checked(self) -> None:
         if self.reference is None:

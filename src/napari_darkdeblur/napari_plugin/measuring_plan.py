@@ -36,6 +36,12 @@ class MeasuringPlan:
     subjects: tuple[Subject, ...]
     problems: tuple[str, ...] = ()
 
+    @property
+    def value_count(self) -> int:
+        """How many values are measured: three for each pixel of RGB."""
+        pictures = [subject.picture for subject in self.subjects]
+        return sum(one.area.height * one.area.width * (1 if one.grey else 3) for one in pictures)
+
 
 def check_view(dims: Dims, layer: Image, axes: Axes) -> None:
     """Refuse a view that does not show planes.
@@ -146,15 +152,19 @@ def plan_all_planes(
     area: Area = "whole",
     border: int = 0,
 ) -> MeasuringPlan:
-    """Find what there is to measure on every plane of the first layer; see `plan_measuring`."""
+    """Find what there is to measure on all planes that the layers share; see `plan_measuring`."""
     layers = list(layers)
+    # A result may have fewer planes than its input.
+    counts = {layer.unique_id: known_axes(layer, layers).plane_count for layer in chosen}
+    ordered = sorted(chosen, key=lambda layer: counts[layer.unique_id])
+    rank = {str(layer.unique_id): number for number, layer in enumerate(chosen)}
     subjects: list[Subject] = []
     problems: list[str] = []
-    for plane in range(known_axes(chosen[0], layers).plane_count):
+    for plane in range(counts[ordered[0].unique_id]):
         plan = plan_measuring(
-            chosen, reference, layers, point, plane=plane, area=area, border=border
+            ordered, reference, layers, point, plane=plane, area=area, border=border
         )
-        subjects += plan.subjects
+        subjects += sorted(plan.subjects, key=lambda subject: rank[subject.picture.layer_id])
         problems += plan.problems
     return MeasuringPlan(tuple(subjects), tuple(dict.fromkeys(problems)))
 

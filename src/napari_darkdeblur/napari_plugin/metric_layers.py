@@ -38,7 +38,7 @@ _TILE_OPACITY = 0.35
 _TEXT_HEIGHT = 0.15
 _POINTS_OF_PIXEL = 0.75
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
-_BRIGHT = 0.6  # of white
+_BRIGHT = 0.5  # of white
 
 
 @dataclass(frozen=True)

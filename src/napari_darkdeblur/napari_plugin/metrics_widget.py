@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import QGroupBox, QVBoxLayout, QWidget
 from ..errors import DarkDeblurError
 from .background import Background
 from .controls import scrolled
+from .matching import MatchError
 from .measured_panel import MeasuredPanel
 from .measurements import Measurement
 from .measuring_job import AllMeasured, Measured, Stopped, measuring
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
 _SETTLE = 250  # milliseconds without a change, before it is measured again
+_MOST_BY_ITSELF = 12e6  # values of all images together: some seconds
 
 
 class MetricsWidget(QWidget):
@@ -96,16 +99,33 @@ class MetricsWidget(QWidget):
 
     def measure(self) -> None:
         """Measure the plane on screen."""
-        self._settle.stop()
-        self._measuring.abandon()
-        self._arriving = []
+        self._measure(math.inf)
+
+    def _measure_by_itself(self) -> None:
+        self._measure(_MOST_BY_ITSELF)
+
+    def _measure(self, most_values: float) -> None:
+        self._abandon()
         try:
             plan = self.measured.plan()
+            if plan.value_count > most_values:
+                raise MatchError(
+                    f"Measuring {plan.value_count / 1e6:.0f} million values takes a while: click "
+                    "on Measure, or choose the area that the canvas shows."
+                )
         except DarkDeblurError as error:
             self._show([], [str(error)])
             return
         self._problems = plan.problems
+        self.measured.begin()
         self._measuring.start(measuring(plan.subjects))
+
+    def _abandon(self) -> None:
+        """Give up what is being measured, or about to be."""
+        self._settle.stop()
+        self._measuring.abandon()
+        self._arriving = []
+        self.measured.end()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Let go of the viewer when the dock was closed, which takes the widget out of it."""
@@ -128,10 +148,11 @@ class MetricsWidget(QWidget):
             emitter.connect(callback)
         self.measured.changed.connect(self._on_changed)
         self.measured.measure_wanted.connect(self.measure)
+        self.measured.cancel_wanted.connect(self._measuring.stop)
         self.overlays.layer_changed.connect(self.on_demand.allow)
         self.overlays.text_toggled.connect(self._write)
         self.on_demand.measured_planes.connect(self._on_planes)
-        self._settle.timeout.connect(self.measure)
+        self._settle.timeout.connect(self._measure_by_itself)
         self._measuring.told.connect(self._on_told)
         self._measuring.ended.connect(self._on_measured)
 
@@ -139,13 +160,13 @@ class MetricsWidget(QWidget):
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
         self._connections.clear()
-        self._settle.stop()
+        self._abandon()
         self.measured.stop_following()
         self._text.take_away()
 
     def _on_changed(self, _: Any = None) -> None:
         """Something else is chosen, or is on screen."""
-        self._measuring.abandon()
+        self._abandon()
         self.overlays.offer_layers(self.measured.layers)
         self.on_demand.allow()
         if self.measured.follows:
@@ -163,6 +184,7 @@ class MetricsWidget(QWidget):
         self._arriving.append(event.measurement)
 
     def _on_measured(self, result: AllMeasured | Stopped) -> None:
+        self.measured.end()
         problems = [result.message] if isinstance(result, Stopped) else list(result.problems)
         self._show(self._arriving, [*self._problems, *problems])
         self.tables.remember(self._arriving)

@@ -129,6 +129,20 @@ def test_all_planes_come_with_their_mean():
     assert mean.numbers["Mean change (%)"] == pytest.approx(np.mean(changes))
 
 
+def test_only_planes_that_all_layers_have_are_measured():
+    source = Image(pixels(5, 40, 50), name="movie")
+    result = restored_of(source, pixels(2, 40, 50), start=(1, 0, 0))
+    plan = plan_all_planes([source, result], None, [source, result], (0, 0, 0))
+    assert plan.problems == ()
+    names = [(one.picture.name, one.where) for one in plan.subjects]
+    assert names == [
+        ("movie", "Z 1"),
+        ("movie [darkdeblur]", "Z 0"),
+        ("movie", "Z 2"),
+        ("movie [darkdeblur]", "Z 1"),
+    ]
+
+
 def test_the_range_of_a_result_holds_for_its_input_and_reference():
     source = Image(pixels(40, 50).astype(np.uint16) * 16, name="12 bits")
     result = restored_of(source, source.data)

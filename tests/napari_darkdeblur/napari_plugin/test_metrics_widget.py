@@ -15,7 +15,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_darkdeblur.metrics import measure
-from napari_darkdeblur.napari_plugin import measuring_job
+from napari_darkdeblur.napari_plugin import measuring_job, metrics_widget
 from napari_darkdeblur.napari_plugin.metric_layers import overlays_of
 from napari_darkdeblur.napari_plugin.metrics_widget import MetricsWidget
 from napari_darkdeblur.napari_plugin.provenance import ModelRecord, provenance_of
@@ -159,6 +159,41 @@ def test_what_comes_too_late_is_dropped(viewer, open_widget, qtbot, monkeypatch)
     qtbot.wait(300)
     assert {where for _, where in history(widget)} == {"Z 2"}
     assert {one.where for one in widget.tables.comparison.measurements} == {"Z 2"}
+
+
+def test_what_takes_long_is_not_measured_by_itself(viewer, open_widget, qtbot, monkeypatch):
+    monkeypatch.setattr(metrics_widget, "_MOST_BY_ITSELF", 3999)
+    movie(viewer)
+    widget = open_widget()
+    settle(qtbot, widget)
+    assert numbers(widget) == {}
+    assert_sentence(widget.measured.problem.text())
+    qtbot.mouseClick(button(widget, "measure"), Qt.MouseButton.LeftButton)
+    settle(qtbot, widget)
+    assert len(numbers(widget)) == 2
+
+
+def test_measuring_that_takes_long_can_be_cancelled(viewer, open_widget, qtbot, monkeypatch):
+    movie(viewer)
+    widget = open_widget()
+    settle(qtbot, widget)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        entered.set()
+        assert go_on.wait(30)
+        return {}
+
+    monkeypatch.setattr(measuring_job, "measure", slow)
+    control = button(widget, "measure")
+    qtbot.mouseClick(control, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: control.text() == "Cancel")
+    qtbot.mouseClick(control, Qt.MouseButton.LeftButton)
+    go_on.set()
+    settle(qtbot, widget)
+    assert control.text() == "Measure"
+    assert numbers(widget) == {}
+    assert "cancelled" in widget.measured.problem.text()
 
 
 def test_all_planes_and_their_mean_go_to_the_history(viewer, open_widget, qtbot):
