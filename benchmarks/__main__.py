@@ -7,10 +7,16 @@ import platform
 
 import torch
 
-from . import forward, gpu, startup, tiling
+from . import forward, gpu, startup, tiling, train_step
 
 # A subject is a module with `run(quick, rounds)`, which prints Markdown.
-SUBJECTS = {"forward": forward, "tiling": tiling, "gpu": gpu, "startup": startup}
+SUBJECTS = {
+    "forward": forward,
+    "tiling": tiling,
+    "gpu": gpu,
+    "startup": startup,
+    "train_step": train_step,
+}
 
 
 def main() -> None:

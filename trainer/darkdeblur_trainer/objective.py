@@ -104,18 +104,21 @@ class Objective:
         if config.ms_ssim.on_at(step):
             terms["ms_ssim"] = config.ms_ssim.weight * structure_loss(restored, sharp)
         if config.features.on_at(step):
-            assert self.features is not None
-            with self.autocast():
-                with torch.no_grad():
-                    wanted = self.features(sharp)
-                found = self.features(restored)
-            # Eq. 14 is the same mean absolute difference, of features.
-            terms["features"] = config.features.weight * l1_loss(found.float(), wanted.float())
+            terms["features"] = config.features.weight * self.feature_loss(restored, sharp)
         if config.adversarial.on_at(step):
             terms["adversarial"] = config.adversarial.weight * adversarial_loss(
                 judge(restored), real=True
             )
         return terms
+
+    def feature_loss(self, restored: Tensor, sharp: Tensor) -> Tensor:
+        """Return the mean absolute difference of VGG features (eq. 14); a scalar."""
+        assert self.features is not None
+        with self.autocast():
+            with torch.no_grad():
+                wanted = self.features(sharp)
+            found = self.features(restored)
+        return l1_loss(found.float(), wanted.float())
 
 
 def gradient_shares(terms: dict[str, Tensor], restored: Tensor) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -53,7 +54,6 @@ class TrainingStep:
         assert discriminator is not None
         self._generator = processes.wrap(generator)
         self._discriminator = processes.wrap(discriminator)
-        # In the generator's step the discriminator has no gradients to share.
         self._judge = discriminator
         self.objective = Objective(config.losses, features, self._autocast)
 
@@ -81,17 +81,18 @@ class TrainingStep:
         terms : dict of Tensor
             What the generator minimises the sum of; see `Objective`.
         """
-        # The discriminator only judges; its weights need no gradient.
-        self.learners.discriminator.requires_grad_(False)
         with self._autocast():
             restored: Tensor = self._generator(blurred).float()
-
-        def judge(candidate: Tensor) -> Tensor:
-            with self._autocast():
-                logits: Tensor = self._judge(blurred, candidate)
-            return logits.float()
-
+        judge = functools.partial(self.judge, blurred)
         return restored, self.objective(step, restored, sharp, judge)
+
+    def judge(self, blurred: Tensor, candidate: Tensor) -> Tensor:
+        """Return the discriminator's logits, with gradients for the candidate only."""
+        # Its weights need none, and in several processes it then has none to share.
+        self.learners.discriminator.requires_grad_(False)
+        with self._autocast():
+            logits: Tensor = self._judge(blurred, candidate)
+        return logits.float()
 
     def update_generator(self, step: int, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Let the generator learn from the terms, and its average follow.

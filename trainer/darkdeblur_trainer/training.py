@@ -120,7 +120,7 @@ def fit(
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         processes = stack.enter_context(Processes.join(device))
-        stack.enter_context(_torch_settings(processes.device))
+        stack.enter_context(torch_settings(processes.device))
         _check_machine(config, processes)
         wants_vgg = config.losses.features.weight > 0
         vgg_file = processes.first_does(lambda: find_vgg(vgg_path)) if wants_vgg else None
@@ -311,7 +311,7 @@ def _no_number(name: str, step: int, checkpoints: CheckpointFolder) -> str:
 
 
 @contextlib.contextmanager
-def _torch_settings(device: torch.device) -> Iterator[None]:
+def torch_settings(device: torch.device) -> Iterator[None]:
     """Set torch up: on a CPU the same bits every time, on a GPU all the speed there is."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark

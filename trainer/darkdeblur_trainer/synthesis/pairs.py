@@ -54,6 +54,11 @@ class PairSynthesizer:
         through its own steps only. Pairs are the same but for rounding.
     compile : bool
         Whether the steps are compiled, with fixed shapes; crops must then be all of one size.
+
+    Attributes
+    ----------
+    block_size : int
+        For how many consecutive samples kernels are made at once.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class PairSynthesizer:
         self.fixed_shapes = compile or (not on_cpu if fixed_shapes is None else fixed_shapes)
         longest = max(degradation.kernel_length[1] for degradation in self.degradations)
         self.radius = kernel_radius(longest)
-        self._block_size = _KERNEL_BLOCK if on_cpu else _KERNEL_BLOCK_ON_GPU
+        self.block_size = _KERNEL_BLOCK if on_cpu else _KERNEL_BLOCK_ON_GPU
         self._blocks: dict[int, Tensor] = {}
         self._settings = SettingsTable(self.degradations, self.device)
         camera = Camera(seed, self.device, self.fixed_shapes)
@@ -102,7 +107,7 @@ class PairSynthesizer:
         Tensor
             (B, K, K) with K = 2 * `margin` + 1, on the device; each of sum 1.
         """
-        places = [divmod(sample, self._block_size) for sample in samples]
+        places = [divmod(sample, self.block_size) for sample in samples]
         found = {block: self._kernel_block(block) for block in sorted({b for b, _ in places})}
         # Batches move on through the samples: what this one did not use is not used again.
         self._blocks = found
@@ -111,9 +116,9 @@ class PairSynthesizer:
     def _kernel_block(self, block: int) -> Tensor:
         if block in self._blocks:
             return self._blocks[block]
-        start = block * self._block_size
+        start = block * self.block_size
         random = SampleRandom(
-            self.seed, sample_numbers(range(start, start + self._block_size), self.device)
+            self.seed, sample_numbers(range(start, start + self.block_size), self.device)
         )
         drawn = self._settings.draw(random)
         length = torch.where(drawn["blur"] > 0, drawn["kernel_length"], 0.0)

@@ -1,0 +1,243 @@
+"""A training step, on a CPU or a CUDA device: what its parts take, and the share of the peak."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from darkdeblur_trainer.config import LossConfig, TrainConfig, load_config
+from darkdeblur_trainer.data import ImageCache
+from darkdeblur_trainer.discriminator import adversarial_loss
+from darkdeblur_trainer.feed import TrainingImages, batches
+from darkdeblur_trainer.learners import Learners
+from darkdeblur_trainer.parallel import Processes
+from darkdeblur_trainer.perceptual import VggFeatures
+from darkdeblur_trainer.step import TrainingStep
+from darkdeblur_trainer.synthesis import PairSynthesizer
+from darkdeblur_trainer.training import torch_settings
+from napari_darkdeblur.restore import choose_device
+from napari_darkdeblur.restore.allocator import freed_memory_kept
+
+from .timing import print_table
+
+# The configurations that are measured, each with all of its terms from the first step on.
+CONFIGS = {"cpu": ["small"], "cuda": ["release-paper", "small"]}
+OVERRIDES = {
+    "cpu": ["precision=fp32", "compile=false"],
+    "cuda": ["precision=bf16", "compile=true"],
+}
+ALL_TERMS = [f"losses.{term}.from_step=0" for term in ("ms_ssim", "features", "adversarial")]
+# On a GPU several steps are timed at once: that the host runs ahead is part of how it is used.
+REPEATS = {"cpu": 1, "cuda": 20}
+
+
+class Time(NamedTuple):
+    """Milliseconds that something took: of the clock, and of this process's threads."""
+
+    wall: float
+    cpu: float
+
+
+def run(quick: bool, rounds: int) -> None:
+    """Print a table for each configuration."""
+    device = choose_device()
+    kind = device.type
+    if kind == "cuda":
+        print(torch.cuda.get_device_name(device), "\n")
+    # What `darkdeblur-train fit` does on a CPU.
+    memory = freed_memory_kept() if kind == "cpu" else nullcontext()
+    with torch_settings(device), memory, tempfile.TemporaryDirectory() as folder:
+        vgg = VggFeatures(random_vgg(Path(folder)))
+        for name in CONFIGS[kind]:
+            config = load_config(name, [*OVERRIDES[kind], *ALL_TERMS])
+            if quick:
+                config = config.model_copy(update={"batch_size": 2})
+            times = measure(config, device, vgg, rounds)
+            report(name, config, times, work(config, vgg), matmul_peak(config, device))
+
+
+def random_vgg(folder: Path) -> Path:
+    """Return a file of random numbers in the shape of VGG-19's weights."""
+    state, index, inputs = {}, 0, 3
+    for count, channels in zip((2, 2, 4, 4, 4), (64, 128, 256, 512, 512), strict=True):
+        for _ in range(count):
+            scale = (2 / (9 * inputs)) ** 0.5
+            state[f"features.{index}.weight"] = scale * torch.randn(channels, inputs, 3, 3)
+            state[f"features.{index}.bias"] = torch.zeros(channels)
+            inputs, index = channels, index + 2
+        index += 1
+    save_file(state, folder / "vgg19.safetensors")
+    return folder / "vgg19.safetensors"
+
+
+def random_images(count: int = 16, side: int = 1024) -> TrainingImages:
+    """Return images of noise: what is in them costs no time."""
+    generator = torch.Generator().manual_seed(0)
+    size = count * side**2 * 3
+    pixels = torch.randint(0, 256, (size,), dtype=torch.uint8, generator=generator)
+    sides = torch.full((count,), side)
+    offsets = torch.arange(count) * (side**2 * 3)
+    return TrainingImages((ImageCache(pixels, sides, sides, offsets, ("noise",) * count),))
+
+
+def training_steps(
+    config: TrainConfig, device: torch.device, vgg: VggFeatures
+) -> tuple[TrainingStep, TrainingStep]:
+    """Return a step with all terms, and one of the same learners with L1 and MS-SSIM only."""
+    processes = Processes(0, 1, device)
+    learners = Learners(config, device, None)
+    vgg = vgg.to(device, memory_format=torch.channels_last)
+    two_terms = LossConfig.model_validate({"features": 0, "adversarial": 0})
+    plain = config.model_copy(update={"losses": two_terms})
+    return (
+        TrainingStep(config, learners, vgg, processes),
+        TrainingStep(plain, learners, None, processes),
+    )
+
+
+def measure(
+    config: TrainConfig, device: torch.device, vgg: VggFeatures, rounds: int
+) -> dict[str, list[Time]]:
+    """Return what the parts of a step took, in every round."""
+    step, plain = training_steps(config, device, vgg)
+    synthesizer = PairSynthesizer(config.synthesis, config.seed, device, compile=config.compile)
+    feed = batches(config, random_images(), synthesizer, Processes(0, 1, device), 0)
+    blurred, sharp = next(feed)
+    restored = step.restore(0, blurred, sharp)[0].detach()
+    blocks = iter(range(0, 10**9, synthesizer.block_size))
+
+    def generator() -> None:
+        plain.update_generator(0, plain.restore(0, blurred, sharp)[1])
+
+    def features() -> None:
+        step.objective.feature_loss(restored.clone().requires_grad_(), sharp).backward()
+
+    def discriminator() -> None:
+        candidate = restored.clone().requires_grad_()
+        adversarial_loss(step.judge(blurred, candidate), real=True).backward()
+        step.update_discriminator(blurred, restored, sharp)
+
+    parts: dict[str, Callable[[], object]] = {
+        "data": lambda: next(feed),
+        "kernels": lambda: synthesizer.kernels([next(blocks)]),
+        "generator": generator,
+        "VGG": features,
+        "discriminator": discriminator,
+        "plain step": lambda: plain(0, *next(feed)),
+        "step": lambda: step(0, *next(feed)),
+    }
+    times: dict[str, list[Time]] = {name: [] for name in parts}
+    for turn in range(rounds + 1):
+        for name, part in parts.items():
+            taken = timed(part, device)
+            if turn > 0:  # the first one compiles, chooses algorithms, allocates
+                times[name].append(taken)
+    # Kernels are made for many steps at once: a step is charged with its share.
+    share = config.batch_size / synthesizer.block_size
+    whole_blocks = times.pop("kernels")
+    times["data"] = [
+        Time(data.wall + share * block.wall, data.cpu + share * block.cpu)
+        for data, block in zip(times["data"], whole_blocks, strict=True)
+    ]
+    return times
+
+
+def timed(part: Callable[[], object], device: torch.device) -> Time:
+    """Return what one run of a part takes."""
+    repeats = REPEATS[device.type]
+    wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(repeats):
+        part()
+    wait(device)
+    taken = time.perf_counter() - wall, time.process_time() - cpu
+    return Time(*(1e3 * seconds / repeats for seconds in taken))
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
+    """Return the floating-point operations of each part, convolutions and products only."""
+    meta = torch.device("meta")
+    eager = config.model_copy(update={"compile": False, "precision": "fp32"})
+    step, plain = training_steps(eager, meta, copy.deepcopy(vgg))
+    side = config.patch
+    blurred = torch.empty(config.batch_size, 3, side, side, device=meta)
+    restored = torch.empty_like(blurred).requires_grad_()
+
+    def discriminator_losses() -> Iterator[Tensor]:
+        yield adversarial_loss(step.judge(blurred, restored), real=True)
+        step.learners.discriminator.requires_grad_(True)
+        for candidate in (blurred, restored.detach()):
+            yield adversarial_loss(step.learners.discriminator(blurred, candidate), real=True)
+
+    losses: dict[str, Callable[[], Iterator[Tensor]]] = {
+        "generator": lambda: iter(plain.restore(0, blurred, blurred)[1].values()),
+        "VGG": lambda: iter([step.objective.feature_loss(restored, blurred)]),
+        "discriminator": discriminator_losses,
+    }
+    counted = {}
+    for name, terms in losses.items():
+        with FlopCounterMode(display=False) as counter:
+            torch.stack(list(terms())).sum().backward()
+        counted[name] = float(counter.get_total_flops())
+    counted["plain step"] = counted["generator"]
+    counted["step"] = sum(counted[name] for name in losses)
+    return counted
+
+
+def matmul_peak(config: TrainConfig, device: torch.device) -> float:
+    """Return the most FLOP/s of several matrix products in the configuration's precision."""
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    best = 0.0
+    for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
+        first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        times = [timed(lambda a=first, b=second: a @ b, device).wall for _ in range(5)]
+        best = max(best, 2 * side**3 / min(times) * 1e3)
+    return best
+
+
+def report(
+    name: str,
+    config: TrainConfig,
+    times: dict[str, list[Time]],
+    operations: dict[str, float],
+    peak: float,
+) -> None:
+    """Print the table of one configuration."""
+    # Whatever else a machine does, its processor's time tells a part's share of a step.
+    clock = "wall" if torch.cuda.is_available() else "cpu"
+    middle = {part: median(getattr(time, clock) for time in taken) for part, taken in times.items()}
+    best = {part: min(time.wall for time in taken) for part, taken in times.items()}
+    speed = config.batch_size / best["step"] * 1e3
+    print(
+        f"\n`{name}`, batch {config.batch_size} of {config.patch} px, {config.precision}"
+        f"{', compiled' if config.compile else ''}: {speed:.1f} samples/s at best; "
+        f"matrix products reach {peak / 1e12:.3g} TFLOP/s\n"
+    )
+    rows = []
+    for part, taken in times.items():
+        numbers = [median(time.wall for time in taken), best[part]]
+        row = [part, *(f"{value:.1f}" for value in (*numbers, median(t.cpu for t in taken)))]
+        row += [f"{middle[part] / middle[step]:.1%}" for step in list(times)[-2:]]
+        if part in operations:
+            rate = operations[part] / best[part] * 1e3
+            row += [f"{operations[part] / 1e9:.1f}", f"{rate / peak:.0%}"]
+        rows.append([*row, "", ""][:8])
+    head = ["part", "median ms", "best ms", "CPU ms", "of a plain step", "of a step"]
+    print_table([*head, "GFLOP", "of peak"], rows)
