@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..demo import EXPOSURE, linear_to_srgb, make_demo_pair, shake_kernel, srgb_to_linear
 from .provenance import Provenance
+from .result_layers import REFERENCE_SUFFIX
 
 if TYPE_CHECKING:
     import dask.array
@@ -197,7 +198,7 @@ def _pair(
 ) -> list[LayerData]:
     """Return a reference, hidden, and above it what there is to restore."""
     shown = {"rgb": "S" in axes, **(placed or {})}
-    below = _described(f"{name} (reference)", axes, limits, note)
+    below = _described(f"{name} {REFERENCE_SUFFIX}", axes, limits, note)
     above = _described(name, axes, limits, note)
     return [
         (reference, below | shown | {"visible": False}, "image"),
