@@ -123,6 +123,7 @@ class CurtainControls(QWidget):
             return
         self._slider.blockSignals(True)
         self._slider.setRange(0, self._view.length)
+        self._slider.setSingleStep(max(1, self._view.length // 200))
         self._slider.setPageStep(max(1, self._view.length // 10))
         self._slider.setValue(self._view.position)
         self._slider.blockSignals(False)

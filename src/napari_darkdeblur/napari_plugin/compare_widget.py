@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari.layers import Image
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QMainWindow, QVBoxLayout, QWidget
 
 from .compare_controls import BlinkControls, CurtainControls, Segments, SteadyChoice
 from .comparing import Comparing
@@ -73,10 +73,18 @@ class CompareWidget(QWidget):
     def _build(self) -> None:
         viewer = self._viewer
         self._before = SteadyChoice(
-            viewer, Image, name="before", tooltip="The layer on the left.", none="(choose)"
+            viewer,
+            Image,
+            name="before",
+            tooltip="The image as it was: on the left, at the top, or first.",
+            none="(choose)",
         )
         self._after = SteadyChoice(
-            viewer, Image, name="after", tooltip="The layer on the right.", none="(choose)"
+            viewer,
+            Image,
+            name="after",
+            tooltip="What became of it: on the right, at the bottom, or second.",
+            none="(choose)",
         )
         self._modes, self._arrangements = Segments(_MODES), Segments(_ARRANGEMENTS)
         self._note = note("compare_note")
@@ -130,6 +138,11 @@ class CompareWidget(QWidget):
         ----------
         before, after : napari.layers.Image
             Layers of the viewer. If they cannot be compared, the widget says why.
+
+        Raises
+        ------
+        ValueError
+            A layer is none of the viewer's.
         """
         self._choose(before, after)
         self.set_mode("side by side" if self._mode == "off" else self._mode)
@@ -161,10 +174,13 @@ class CompareWidget(QWidget):
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Stop when nobody could stop it any more."""
         super().hideEvent(event)
-        # A dock that is torn off its window is hidden and shown again; a window that is made an
-        # icon tells of it spontaneously.
-        if not event.spontaneous():
-            self._hidden.start()
+        if event.spontaneous():
+            return  # the window was made an icon
+        window = self.window()
+        if isinstance(window, QMainWindow) and not window.isVisible():
+            self.stop()  # the viewer is closing: there is no later
+        else:
+            self._hidden.start()  # a dock that is torn off is hidden, and shown again at once
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Let go of the viewer when the dock was closed, which takes the widget out of it."""
@@ -182,8 +198,10 @@ class CompareWidget(QWidget):
 
     def _choose(self, before: Image, after: Image) -> None:
         self._settling = True
-        self._before.value, self._after.value = before, after
-        self._settling = False
+        try:
+            self._before.value, self._after.value = before, after
+        finally:
+            self._settling = False
 
     def _choose_newest(self) -> None:
         """Choose the newest result and what it was made of, if there are any."""
@@ -201,6 +219,11 @@ class CompareWidget(QWidget):
         if self._comparing is not None and event.value in self._comparing.layers:
             self._end(layers_change=True)
             self.stop()
+
+    def _on_data(self, event: Any) -> None:
+        # Other pixels may be of another size.
+        self._end()
+        self._settle()
 
     def _settle(self, *_: Any) -> None:
         """Show what is chosen, as far as it can be shown."""
@@ -231,6 +254,8 @@ class CompareWidget(QWidget):
     def _show(self, pair: Pair) -> None:
         if self._comparing is None:
             self._comparing = Comparing(self._viewer, pair, self)
+            for layer in pair:
+                layer.events.data.connect(self._on_data)
         comparing, stacked = self._comparing, self._arrangements.value == "top bottom"
         comparing.share_contrast(self._share.isChecked() or self._mode == "curtain")
         shown = (self._mode, self._arrangements.value)
@@ -251,6 +276,8 @@ class CompareWidget(QWidget):
         self._curtain.attend(None)
         self._blink.attend(None)
         if comparing is not None:
+            for layer in comparing.pair:
+                layer.events.data.disconnect(self._on_data)
             comparing.end(layers_change=layers_change)
 
     def _explain(self, *_: Any) -> None:
@@ -263,12 +290,12 @@ class CompareWidget(QWidget):
         if problem:
             return problem
         pair = Pair(before, after)
-        if self._comparing is None or self._comparing.overlay is None:
+        if self._comparing is None or self._comparing.nesting is None:
             return why_no_curtain(pair)
-        frame, inset, _ = overlay = self._comparing.overlay
-        displayed = overlay.displayed(self._viewer.dims)
-        if not overlay.covers_plane(self._viewer.dims.point, displayed):
+        frame, inset, _ = nesting = self._comparing.nesting
+        displayed = nesting.displayed(self._viewer.dims)
+        if not nesting.covers_plane(self._viewer.dims.point, displayed):
             return f"The plane on screen is not part of “{inset.name}”."
-        if self._mode != "side by side" and not overlay.covers_field(displayed):
+        if self._mode != "side by side" and not nesting.covers_field(displayed):
             return f"“{inset.name}” is a part of “{frame.name}”, which is shown around it."
         return why_no_curtain(pair)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QWidget
 from .blink import Blink
 from .changes import Changes
 from .curtain_view import CurtainView
-from .pair import Overlay, Pair, overlay_of
+from .pair import Nesting, Pair, nesting_of
 from .shared_contrast import SharedContrast
 from .side_by_side import SideBySide
 
@@ -36,7 +36,7 @@ class Comparing:
     def __init__(self, viewer: napari.viewer.Viewer, pair: Pair, owner: QWidget) -> None:
         self.pair = pair
         self.view: SideBySide | CurtainView | Blink | None = None
-        self.overlay: Overlay | None = overlay_of(pair)
+        self.nesting: Nesting | None = nesting_of(pair)
         self._viewer = viewer
         self._owner = owner
         self._contrast: SharedContrast | None = None
@@ -72,8 +72,8 @@ class Comparing:
     def show_curtain(self, stacked: bool) -> CurtainView:
         """Show the layers as one; `why_no_curtain` has nothing against it."""
         self._close_view()
-        assert self.overlay is not None
-        self.view = CurtainView(self._viewer, self.pair, self.overlay, stacked, self._owner)
+        assert self.nesting is not None
+        self.view = CurtainView(self._viewer, self.pair, self.nesting, stacked, self._owner)
         return self.view
 
     def show_in_turn(self, interval: float) -> Blink:
@@ -97,12 +97,12 @@ class Comparing:
 
     def _is_patch(self) -> bool:
         """Whether the layer after is a part of the other one, and lies on top of it."""
-        after, overlay = self.pair.after, self.overlay
-        if overlay is None or overlay.inset is not after:
+        after, nesting = self.pair.after, self.nesting
+        if nesting is None or nesting.inset is not after:
             return False
         layers = list(self._viewer.layers)
         return (
-            not overlay.covers_field(overlay.displayed(self._viewer.dims))
+            not nesting.covers_field(nesting.displayed(self._viewer.dims))
             and layers.index(self.pair.before) < layers.index(after)
             and after.opacity == 1
             and after.blending in ("translucent", "translucent_no_depth", "opaque")

@@ -236,8 +236,11 @@ def join(
                 levels.append(CurtainArray(Source(array), source, lattices, factors, edge))
                 break
     if len(levels) > 1 and len(offset) == 2:
-        step = -(-max(levels[-1].shape[:2]) // _THUMBNAIL)
-        levels.append(levels[-1][::step, ::step])
+        # The frame alone: an inset without levels would be read from end to end for it.
+        nowhere = [Lattice(0, 0, 1, 0)] * 2
+        thumbnail = CurtainArray(Source(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
+        step = -(-max(thumbnail.shape[:2]) // _THUMBNAIL)
+        levels.append(thumbnail[::step, ::step])
     return levels
 
 

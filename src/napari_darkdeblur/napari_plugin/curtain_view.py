@@ -7,28 +7,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.components.overlays import TextOverlay
 from napari.experimental import unlink_layers
-from napari.layers import Image, Layer, Vectors
+from napari.layers import Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from .changes import Changes
-from .curtain import Edge, join
+from .curtain import Edge
+from .curtain_layers import draw_edge, edge_layer, joined_layer, names_on_canvas, step_in_world
 from .layer_pixels import full_resolution
-from .provenance import Provenance, record_input
-from .result_layers import appearance_of, link_appearance, placement_of, result_name
+from .result_layers import link_appearance
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from ..restore.pixels import PixelArray
-    from .pair import Overlay, Pair
+    from .pair import Nesting, Pair
 
-Point = Sequence[float] | NDArray[np.float64]
+_Point = Sequence[float] | NDArray[np.float64]
 
-_COLOUR = "#ffd500"
-_WIDTH = 2.0  # canvas pixels
 _REACH = 8.0  # canvas pixels: how near to the edge the mouse takes hold of it
 _PAUSE = 30  # milliseconds: the picture is made anew no more often while the edge moves
 
@@ -42,7 +38,7 @@ class CurtainView(QObject):
         Where; no layers are visible but those of the pair.
     pair : Pair
         What.
-    overlay : Overlay
+    nesting : Nesting
         How the two lie on each other.
     stacked : bool
         Whether the layer before is above the edge; else it is left of it.
@@ -61,14 +57,14 @@ class CurtainView(QObject):
         self,
         viewer: napari.viewer.Viewer,
         pair: Pair,
-        overlay: Overlay,
+        nesting: Nesting,
         stacked: bool,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._pair = pair
-        self._overlay = overlay
+        self._nesting = nesting
         self._stacked = stacked
         self._closed = False
         self._late = False
@@ -82,13 +78,13 @@ class CurtainView(QObject):
             self._changes.set(layer, "visible", False)
         self._edge = Edge(axis=0, position=0, inset_first=False)
         self._lay_edge()
-        self._image, self._line = _joined_layer(overlay, self._edge), _line_layer(overlay)
+        self._image, self._line = joined_layer(nesting, self._edge), edge_layer(nesting)
         for layer in self.layers:
             viewer.add_layer(layer)
         viewer.layers.selection.active = self._image
-        link_appearance((overlay.frame, self._image))
-        self._draw_line()
-        self._texts = _texts(pair, stacked)
+        link_appearance((nesting.frame, self._image))
+        self._draw_edge()
+        self._texts = names_on_canvas(pair, stacked)
         for key, text in self._texts.items():
             viewer.canvas.overlays[key] = text
 
@@ -96,8 +92,8 @@ class CurtainView(QObject):
         self._connections = [
             (dims.order, self._turn),
             (dims.ndisplay, self._turn),
-            (dims.point, self._draw_line),
-            (viewer.scene.camera.events.zoom, self._draw_line),
+            (dims.point, self._draw_edge),
+            (viewer.scene.camera.events.zoom, self._draw_edge),
             (viewer.layers.events.renamed, self._rename),
         ]
         for event, callback in self._connections:
@@ -113,7 +109,7 @@ class CurtainView(QObject):
     @property
     def length(self) -> int:
         """Pixels along the axis that the edge divides."""
-        return int(full_resolution(self._overlay.frame).shape[self._edge.axis])
+        return int(full_resolution(self._nesting.frame).shape[self._edge.axis])
 
     @property
     def position(self) -> int:
@@ -172,26 +168,17 @@ class CurtainView(QObject):
 
     def _lay_edge(self) -> None:
         """Hang the curtain in the middle: on which axis, and on which side each layer is."""
-        displayed = self._overlay.displayed(self._viewer.dims)
+        displayed = self._nesting.displayed(self._viewer.dims)
         # "Left" and "above" are meant on the canvas, whichever way the layer is turned on it.
         world = displayed[-2] if self._stacked else displayed[-1]
-        steps = {axis: self._step(axis)[world] for axis in displayed}
+        steps = {axis: step_in_world(self._nesting.frame, axis)[world] for axis in displayed}
         axis = max(displayed, key=lambda axis: abs(steps[axis]))
         vertical, horizontal = self._viewer.scene.camera.orientation2d
         mirrored = str(vertical) == "up" if self._stacked else str(horizontal) == "left"
         self._forward = bool((steps[axis] > 0) != mirrored)
         self._edge.axis = axis
         self._edge.position = self.length // 2
-        self._edge.inset_first = (self._overlay.inset is self._pair.before) == self._forward
-
-    def _step(self, axis: int) -> NDArray[np.float64]:
-        """Return the way in the world from one pixel to the next."""
-        frame = self._overlay.frame
-        pixel = np.zeros(frame.ndim)
-        start = frame.data_to_world(pixel)
-        pixel[axis] = 1
-        step: NDArray[np.float64] = np.subtract(frame.data_to_world(pixel), start)
-        return step
+        self._edge.inset_first = (self._nesting.inset is self._pair.before) == self._forward
 
     def _turned(self, position: int) -> int:
         """Return a position counted on the canvas as the array counts it, and vice versa."""
@@ -208,37 +195,26 @@ class CurtainView(QObject):
         if self._late:
             self._late = False
             self._image.refresh(thumbnail=False, highlight=False, extent=False)
-            self._draw_line()
+            self._draw_edge()
             self._timer.start(_PAUSE)
 
-    def _draw_line(self, event: Any = None) -> None:
-        dims, frame, axis = self._viewer.dims, self._overlay.frame, self._edge.axis
-        self._line.visible = dims.ndisplay == 2
-        last = np.asarray(full_resolution(frame).shape[: frame.ndim]) - 1
-        start = np.clip(np.rint(frame.world_to_data(dims.point)), 0, last)
-        along = np.zeros(frame.ndim)
-        # Pixels have their centres at whole numbers: the edge is between two. It stays within the
-        # outermost centres, beyond which it would widen the range of the viewer's sliders.
-        for shown in self._overlay.displayed(dims):
-            start[shown], along[shown] = 0, last[shown]
-        start[axis], along[axis] = np.clip(self._edge.position - 0.5, 0, last[axis]), 0
-        self._line.data = np.array([[start, along]])
-        pixel = np.linalg.norm(self._step(axis)) * self._viewer.scene.camera.zoom
-        self._line.edge_width = _WIDTH / pixel
+    def _draw_edge(self, event: Any = None) -> None:
+        viewer = self._viewer
+        draw_edge(self._line, self._nesting, self._edge, viewer.dims, viewer.scene.camera.zoom)
 
     def _rename(self, event: Any = None) -> None:
         for text, layer in zip(self._texts.values(), self._pair, strict=True):
             text.text = layer.name
 
-    def _move_to(self, point: Point) -> None:
-        along = self._overlay.frame.world_to_data(point)[self._edge.axis]
+    def _move_to(self, point: _Point) -> None:
+        along = self._nesting.frame.world_to_data(point)[self._edge.axis]
         self.move(self._turned(round(float(along) + 0.5)))
 
-    def _near(self, point: Point) -> bool:
+    def _near(self, point: _Point) -> bool:
         """Whether the edge is within reach of a point of the canvas."""
         if self._viewer.dims.ndisplay != 2:
             return False
-        frame = self._overlay.frame
+        frame = self._nesting.frame
         there = np.asarray(frame.world_to_data(point))
         on_edge = there.copy()
         on_edge[self._edge.axis] = self._edge.position - 0.5
@@ -263,45 +239,6 @@ class CurtainView(QObject):
             event.handled = True
             self._move_to(event.position)
             yield
-
-
-def _joined_layer(overlay: Overlay, edge: Edge) -> Image:
-    frame, inset, offset = overlay
-    levels = join(_levels(frame), _levels(inset), offset, edge)
-    return Image(
-        levels if len(levels) > 1 else levels[0],
-        multiscale=len(levels) > 1,
-        name=result_name(frame, "[curtain]"),
-        metadata=Provenance(kind="curtain", input=record_input(frame)).as_metadata(),
-        **placement_of(frame),
-        **appearance_of(frame),
-    )
-
-
-def _levels(layer: Image) -> list[PixelArray]:
-    return list(layer.data) if layer.multiscale else [layer.data]
-
-
-def _line_layer(overlay: Overlay) -> Vectors:
-    frame = overlay.frame
-    return Vectors(
-        np.zeros((1, 2, frame.ndim)),
-        vector_style="line",
-        edge_color=_COLOUR,
-        blending="translucent_no_depth",
-        name=result_name(frame, "[edge]"),
-        metadata=Provenance(kind="curtain", input=record_input(frame)).as_metadata(),
-        **placement_of(frame),
-    )
-
-
-def _texts(pair: Pair, stacked: bool) -> dict[str, TextOverlay]:
-    """Return what is written on the canvas: the layers' names, each on its side."""
-    corners = ("top_left", "bottom_left") if stacked else ("top_left", "top_right")
-    return {
-        f"darkdeblur_{side}": TextOverlay(text=layer.name, position=corner, visible=True)
-        for side, layer, corner in zip(pair._fields, pair, corners, strict=True)
-    }
 
 
 def _take_out(viewer: napari.viewer.Viewer, layers: Sequence[Layer]) -> None:

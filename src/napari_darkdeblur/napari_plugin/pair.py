@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     after: Image
 
 
-class Overlay(NamedTuple):
+class Nesting(NamedTuple):
     """How one layer lies on another one of the same pixel grid.
 
     Parameters
@@ -137,7 +137,7 @@ def why_no_curtain(pair: Pair) -> str:
     if before.rgb != after.rgb:
         colour, grey = (before, after) if before.rgb else (after, before)
         return f"There is no curtain for “{colour.name}” in colour and “{grey.name}” in grey."
-    if overlay_of(pair) is None:
+    if nesting_of(pair) is None:
         return (
             f"There is no curtain, because the pixels of “{before.name}” and “{after.name}” do "
             "not lie on each other."
@@ -145,7 +145,7 @@ def why_no_curtain(pair: Pair) -> str:
     return ""
 
 
-def overlay_of(pair: Pair) -> Overlay | None:
+def nesting_of(pair: Pair) -> Nesting | None:
     """Return how the smaller layer lies on the larger one; None if their pixels do not match.
 
     Of two layers of the same size the one before is the frame.
@@ -164,7 +164,7 @@ def overlay_of(pair: Pair) -> Overlay | None:
     for corner in np.diag(np.asarray(_lengths(inset), float) - 1):
         if np.abs(in_frame(corner) - offset - corner).max() > _TOLERANCE:
             return None
-    return Overlay(frame, inset, tuple(int(index) for index in np.rint(offset)))
+    return Nesting(frame, inset, tuple(int(index) for index in np.rint(offset)))
 
 
 def _lengths(layer: Image) -> tuple[int, ...]:

@@ -612,6 +612,35 @@ def test_removing_the_curtain_ends_comparing(viewer, qtbot):
     assert visible(viewer) == ["cells", "cells [darkdeblur]"]
 
 
+def test_volumes_have_a_curtain_and_no_line(viewer):
+    volumes = noise(8, 40, 60), noise(8, 40, 60, seed=1)
+    source = image(viewer, volumes[0])
+    restored(viewer, source, volumes[1])
+    widget = dock(viewer)
+    widget.set_mode("curtain")
+    viewer.dims.ndisplay = 3
+    (line,) = (layer for layer in viewer.layers if layer.name.endswith("[edge]"))
+    assert not line.visible
+    joined = np.asarray(curtain_of(viewer).data)
+    np.testing.assert_array_equal(joined[..., :30], volumes[0][..., :30])
+    np.testing.assert_array_equal(joined[..., 30:], volumes[1][..., 30:])
+    viewer.dims.ndisplay = 2
+    assert line.visible
+
+
+def test_pixels_that_are_replaced_are_shown(viewer):
+    source = image(viewer, noise(40, 60))
+    result = restored(viewer, source, noise(40, 60, seed=1))
+    widget = dock(viewer)
+    widget.set_mode("curtain")
+    result.data = again = noise(40, 60, seed=2)
+    assert widget.mode == "curtain"
+    assert look(viewer, 3, 59) == again[3, 59]
+    result.data = noise(20, 30, seed=3)
+    assert widget.mode == "curtain"
+    assert "is a part of" in said(widget)
+
+
 # --- blink
 
 
