@@ -70,9 +70,9 @@ class MeasuredPanel(QWidget):
         self.border_spin.setRange(0, _MOST_BORDER)
         self.border_spin.setSuffix(" px")
         self.follow_box = named(
-            QCheckBox("Follow sliders"),
+            QCheckBox("Follow"),
             "metrics_follow",
-            "Measure again whenever a slider or a choice is changed.",
+            "Measure again by itself when a slider or a choice is changed.",
         )
         self.follow_box.setChecked(True)
         self.measure_button = button("measure", "Measure", "")

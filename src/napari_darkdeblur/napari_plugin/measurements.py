@@ -11,8 +11,6 @@ from statistics import fmean
 from ..metrics import METRICS, Tile
 from .pictures import Picture, ValueRange
 
-WHOLE_IMAGE = "–"
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -23,7 +21,7 @@ class Subject:
     picture : Picture
         Restored or not.
     where : str
-        Its plane, for people.
+        Its plane, for people; empty if it is the only one.
     reference : Picture, optional
         The sharp picture that it should be; of the same height and width.
     original : Picture, optional
@@ -33,7 +31,7 @@ class Subject:
     """
 
     picture: Picture
-    where: str = WHOLE_IMAGE
+    where: str = ""
     reference: Picture | None = None
     original: Picture | None = None
     notes: tuple[str, ...] = ()
@@ -50,7 +48,7 @@ class Measurement:
     plane : int or None
         Which of its planes; None for the mean of several.
     where : str
-        The plane, for people.
+        The plane, for people; empty if it is the only one.
     area : Tile
         The rectangle of the plane, in the layer's pixels.
     values : ValueRange

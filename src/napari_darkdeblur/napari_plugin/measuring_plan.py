@@ -11,7 +11,7 @@ from ..metrics import Tile
 from ..restore.axes import Axes
 from .layer_pixels import current_plane, full_resolution
 from .matching import MatchError, Place, known_axes, place_in
-from .measurements import WHOLE_IMAGE, Subject
+from .measurements import Subject
 from .pictures import Picture, ValueRange, value_range_beside
 from .provenance import input_of
 from .regions import Area, choose_region
@@ -196,7 +196,7 @@ def _subject(
             problems.append(str(error))
         else:
             notes.append(place.note)
-    where = picture.axes.describe(picture.plane) or WHOLE_IMAGE
+    where = picture.axes.describe(picture.plane)
     return Subject(picture, where, reference, original, tuple(filter(None, notes)))
 
 

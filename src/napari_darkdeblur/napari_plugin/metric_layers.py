@@ -129,11 +129,6 @@ def add_map(
     # What the limits may be moved to by hand; else it would be the extremes of the values.
     image.contrast_limits_range = look.limits
     image.colorbar.visible = True
-    # A map covers others, whose colour bars would still be there.
-    for other in viewer.layers:
-        known = provenance_of(other)
-        if known is not None and known.options.get("overlay") in LOOKS:
-            other.visible = False
     _put(viewer, layer, kind, image)
     return image
 
@@ -239,7 +234,15 @@ def overlays_of(layer: Layer, kind: Overlay, layers: Iterable[Layer]) -> list[La
 
 
 def _put(viewer: napari.viewer.Viewer, layer: Layer, kind: Overlay, overlay: Layer) -> None:
-    """Add an overlay in place of earlier ones of its kind; what is selected stays so."""
+    """Add an overlay in place of earlier ones of its kind; what is selected stays so.
+
+    The other overlays are hidden: a map would cover them but for their colour bars, and tiles
+    could not be read on a map.
+    """
+    for other in viewer.layers:
+        known = provenance_of(other)
+        if known is not None and "overlay" in known.options:
+            other.visible = False
     active = viewer.layers.selection.active
     for earlier in overlays_of(layer, kind, viewer.layers):
         viewer.layers.remove(earlier)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..metrics import METRICS
 from .changes import Changes
-from .measurements import WHOLE_IMAGE, Measurement
+from .measurements import Measurement
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -53,7 +53,7 @@ class CanvasText:
 def line_of(measurement: Measurement) -> str:
     """Return a measurement in one line, e.g. ``"night [darkdeblur] · T 3 · PSNR 31.25 dB"``."""
     parts = [measurement.layer]
-    if measurement.where != WHOLE_IMAGE:
+    if measurement.where:
         parts.append(measurement.where)
     wanted = _WITH_REFERENCE if measurement.reference else _WITHOUT_REFERENCE
     for metric in METRICS:

@@ -169,7 +169,7 @@ def _columns(metrics: Sequence[Metric]) -> list[Column]:
         Column(
             "Plane",
             "Where it is in the stack.",
-            lambda one: one.where,
+            lambda one: one.where or "–",
             lambda one: -1 if one.plane is None else one.plane,
         ),
         *(_column_of(metric) for metric in metrics),
@@ -226,7 +226,7 @@ def _description(measurement: Measurement) -> str:
     area = measurement.area
     lines = [
         measurement.layer,
-        f"Plane: {measurement.where}",
+        f"Plane: {measurement.where or 'the only one'}",
         f"Pixels: {area.width} × {area.height} from row {area.top}, column {area.left}",
         f"Black to white: {measurement.values.describe()}",
         f"Reference: {measurement.reference or 'none'}",

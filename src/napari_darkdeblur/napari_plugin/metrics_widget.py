@@ -136,8 +136,11 @@ class MetricsWidget(QWidget):
     def _lay_out(self) -> None:
         inner = QWidget()
         layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
         overlays = QGroupBox("On the image")
-        QVBoxLayout(overlays).addWidget(self.overlays)
+        around = QVBoxLayout(overlays)
+        around.setContentsMargins(6, 6, 6, 6)
+        around.addWidget(self.overlays)
         for widget in (self.measured, self.tables, overlays, self.work):
             layout.addWidget(widget)
         layout.addStretch()

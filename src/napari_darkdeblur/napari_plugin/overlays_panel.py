@@ -54,13 +54,14 @@ class OverlaysPanel(QWidget):
         self.tile_spin.setSingleStep(16)
         self.tile_spin.setValue(64)
         self.tile_spin.setSuffix(" px")
+        self.tile_spin.setMinimumWidth(76)
         self.metric_box = combo("overlay_metric", "The metric that colours the tiles.", [])
         self.metric_box.setMinimumContentsLength(5)  # beside the size of a tile
         self.buttons = {
             kind: button(f"overlay_{kind}", text, tooltip)
             for (kind, tooltip), text in zip(
                 _TOOLTIPS.items(),
-                ("Tiles", "Error map", "SSIM map", "Change map", "Uncertainty map"),
+                ("Tiles", "Error map", "SSIM map", "Change map", "Uncertainty"),
                 strict=True,
             )
         }

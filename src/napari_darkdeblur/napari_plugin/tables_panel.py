@@ -26,8 +26,8 @@ from .measurements_file import as_text, save_csv
 from .metrics_models import SORTING, ComparisonModel, HistoryModel
 
 _ROW = 22  # pixels
-_NARROWEST_COLUMN = 74
-_WIDEST_NAME = 150
+_NARROWEST_COLUMN = 58
+_WIDEST_NAME = 110
 _MOST_WITHOUT_SCROLLING = 3  # images side by side
 
 
@@ -164,7 +164,10 @@ class _Table(QTableView):
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.horizontalHeader().setMinimumSectionSize(_NARROWEST_COLUMN)
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(_NARROWEST_COLUMN)
+        # Of a name that is too long the beginning is seen.
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.verticalHeader().setDefaultSectionSize(_ROW)
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
 
@@ -183,7 +186,7 @@ def _caption(measurements: list[Measurement]) -> str:
     if not measurements:
         return ""
     first = measurements[0]
-    place = "" if first.plane is None or first.where == "–" else f"{first.where}, "
+    place = f"{first.where}, " if first.where else ""
     ranges = list(dict.fromkeys(one.values.describe() for one in measurements))
     text = (
         f"{place}{first.area.width} × {first.area.height} pixels, black to white: "

@@ -146,7 +146,9 @@ class WorkOnDemand(QObject):
         elif isinstance(event, Preparing | str):
             self._panel.progress(f"{getattr(event, 'text', event)}…")
         elif hasattr(event, "fraction"):  # an event of the engine, which would import torch
-            self._panel.progress(progress_text(event), event.fraction)
+            # Only the uncertainty is restored here, where the turned versions count as planes.
+            text = progress_text(event).replace("plane", "version")
+            self._panel.progress(text, event.fraction)
         elif hasattr(event, "reason"):
             self._panel.progress(event.reason)
 

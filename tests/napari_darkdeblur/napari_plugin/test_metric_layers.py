@@ -116,12 +116,14 @@ def test_measuring_again_replaces_only_ones_own(viewer):
     assert viewer.layers.selection.active is layer
 
 
-def test_one_map_is_seen_at_a_time(viewer):
+def test_one_overlay_is_seen_at_a_time(viewer):
     layer = viewer.add_layer(Image(pixels(40, 50), name="night"))
     picture = subject_of(viewer, layer).picture
     values = np.zeros((40, 50), np.float32)
-    maps = [add_map(viewer, layer, picture, kind, values) for kind in ("error", "SSIM")]
-    assert [one.visible for one in maps] == [False, True]
+    overlays = [add_map(viewer, layer, picture, kind, values) for kind in ("error", "SSIM")]
+    assert [one.visible for one in overlays] == [False, True]
+    overlays.append(add_tiles(viewer, layer, tiles_of(viewer, layer), "Noise (%)"))
+    assert [one.visible for one in overlays] == [False, False, True]
     assert layer.visible
 
 
