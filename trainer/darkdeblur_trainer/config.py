@@ -117,10 +117,12 @@ class LossConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """Adam and its schedule, for generator and discriminator alike.
+    """Optimizer and schedule, for generator and discriminator alike.
 
     Parameters
     ----------
+    method : {"adam", "muon"}
+        Of the generator; see `Muon`. The discriminator has Adam.
     learning_rate : float
         Peak value.
     betas : tuple of float
@@ -135,6 +137,7 @@ class OptimizerConfig(_Section):
         Largest norm of the generator's gradient.
     """
 
+    method: Literal["adam", "muon"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)],

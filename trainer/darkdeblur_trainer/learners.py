@@ -14,6 +14,7 @@ from napari_darkdeblur.network import DarkDeblurNet, load_weights
 
 from .config import ConfigError, OptimizerConfig, TrainConfig
 from .discriminator import Discriminator
+from .muon import Muon
 
 # Smoothing over the first steps, so that the average is not held back by its random start.
 _EMA_WARMUP = 10
@@ -81,7 +82,13 @@ class Learners:
         decay = config.ema_decay
         self.average = WeightAverage(self.generator, decay) if decay is not None else None
         betas = config.optimizer.betas
-        self.optimizer_g = torch.optim.Adam(self.generator.parameters(), betas=betas, fused=True)
+        self.optimizer_g: torch.optim.Optimizer
+        if config.optimizer.method == "muon":
+            self.optimizer_g = Muon(self.generator.parameters(), betas=betas)
+        else:
+            self.optimizer_g = torch.optim.Adam(
+                self.generator.parameters(), betas=betas, fused=True
+            )
         self.optimizer_d = torch.optim.Adam(
             self.discriminator.parameters(), betas=betas, fused=True
         )
