@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +16,8 @@ from darkdeblur_trainer.cli import main, parse_arguments
 from darkdeblur_trainer.config import load_config
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, save_weights
 
+# One preset, small images, no methods beside the models, and a table that is easy to read.
+FEW = ["--preset", "night", "--crop", "112", "--no-baselines", "--markdown"]
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 
 
@@ -132,6 +135,11 @@ def test_kernels_draws_a_sheet(tmp_path):
         (["kernels", "a.png", "--set", "kernel_length=[4"], "kernel_length: '[4' is not YAML"),
         (["kernels", "a.png", "--set", "bits"], "written key=value"),
         (["kernels", "a.png", "--count", "0"], "--count must be at least 1"),
+        (["validate", "nowhere"], "no folder nowhere"),
+        (["validate", "x", "--preset", "dusk"], "no preset 'dusk'"),
+        (["validate", "x", "--curves", "a.svg"], "draws a PNG file, a.svg does not end so"),
+        (["validate", "x", "--csv", "none/a.csv"], "no folder none to write a.csv to"),
+        (["validate", "x", "--csv", "a.csv", "--curves", "a.png"], "would both write a.csv"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, message, monkeypatch, tmp_path, capsys):
@@ -174,7 +182,7 @@ def test_validate_tells_models_of_the_same_name_apart(photographs, tmp_path, cap
         path.parent.mkdir(exist_ok=True)
         save_weights(path, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
     models = [word for path in (*paths, other) for word in ("--model", str(path))]
-    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    options = [*FEW, "--images", "1", "--cache", str(tmp_path)]
     assert main(["validate", str(photographs), *models, *options]) == 0
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
     labels = [row[1].strip() for row in rows]
@@ -188,7 +196,7 @@ def test_validate_is_one_process_whatever_the_environment_says(
     monkeypatch.setenv("WORLD_SIZE", "2")
     weights = tmp_path / "still.safetensors"
     save_weights(weights, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
-    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    options = [*FEW, "--images", "1", "--cache", str(tmp_path)]
     assert main(["validate", str(photographs), "--model", str(weights), *options]) == 0
 
 
@@ -197,7 +205,7 @@ def test_validate_prints_a_table_of_models(photographs, tmp_path, capsys):
     network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1))
     torch.nn.init.zeros_(network.head.weight)
     save_weights(weights, network)
-    options = ["--crop", "112", "--images", "2", "--preset", "night", "--cache", str(tmp_path)]
+    options = [*FEW, "--images", "2", "--cache", str(tmp_path)]
     assert main(["validate", str(photographs), "--model", str(weights), *options]) == 0
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
     blurred, restored = ([cell.strip() for cell in row] for row in rows)
@@ -214,13 +222,56 @@ def test_validate_compares_ways_of_tiling(photographs, tmp_path, capsys):
     network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=2))
     torch.nn.init.normal_(network.head.weight, std=0.2)
     save_weights(weights, network)
-    options = ["--crop", "112", "--images", "1", "--preset", "night", "--cache", str(tmp_path)]
+    options = [*FEW, "--images", "1", "--cache", str(tmp_path)]
     tilings = ["--tiling", "whole", "--tiling", "exact", "--tiling", "local"]
     assert main(["validate", str(photographs), "--model", str(weights), *tilings, *options]) == 0
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
     table = {row[1].strip(): row[2:] for row in rows}
     assert list(table) == ["blurred", "mine, whole", "mine, exact", "mine, local"]
     assert table["mine, whole"] == table["mine, exact"] != table["blurred"]
+
+
+def test_validate_makes_the_whole_table_and_its_files(photographs, tmp_path, capsys):
+    weights = tmp_path / "still.safetensors"
+    network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1))
+    torch.nn.init.zeros_(network.head.weight)
+    save_weights(weights, network)
+    numbers = tmp_path / "numbers.csv"
+    options = ["--crop", "112", "--images", "1", "--cache", str(tmp_path / "cache"), "--markdown"]
+    words = ["validate", str(photographs), "--model", str(weights), *options, "--csv", str(numbers)]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[3:-1]]
+    assert list(dict.fromkeys(row[0] for row in rows)) == [
+        "paper", "night", "unblurred", "microscopy",
+    ]  # fmt: skip
+    for group in range(4):
+        assert [row[1] for row in rows[4 * group : 4 * group + 4]] == [
+            "blurred", "still", "Wiener, true kernel", "Richardson-Lucy, true kernel",
+        ]  # fmt: skip
+    # How little was changed is told where nothing was to be done.
+    assert [row[-1] != "" for row in rows] == [row[0] == "unblurred" and row[1] != "blurred"
+                                               for row in rows]  # fmt: skip
+    assert lines[-1] == f"Wrote {numbers}."
+    with numbers.open(newline="") as stream:
+        records = list(csv.DictReader(stream))
+    assert [(r["blur"], r["restored by"]) for r in records] == [(r[0], r[1]) for r in rows]
+    for record, row in zip(records, rows, strict=True):
+        assert f"{float(record['PSNR (dB)']):.2f}" == row[2]
+    assert main(words) == 2
+    assert "give --overwrite" in capsys.readouterr().err
+
+
+def test_validate_measures_own_frames(photographs, tmp_path, capsys):
+    weights = tmp_path / "still.safetensors"
+    save_weights(weights, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
+    numbers = tmp_path / "numbers.csv"
+    options = ["--crop", "112", "--images", "4", "--cache", str(tmp_path), "--no-baselines"]
+    own = ["--preset", "microscopy", "--frames", str(photographs), "--csv", str(numbers)]
+    assert main(["validate", str(photographs), "--model", str(weights), *options, *own]) == 0
+    names = [line.split(",")[1] for line in numbers.read_text().splitlines()[1::2]]
+    # Three frames; the first once more, blurred otherwise.
+    assert names == ["scene_0.png", "scene_1.png", "scene_2.png", "scene_0.png"]
 
 
 def test_prepare_fills_the_cache(photographs, tmp_path, capsys):

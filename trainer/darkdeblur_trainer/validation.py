@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from napari_darkdeblur.metrics import compare
 
 from .config import ValidationConfig
 from .data import ImageCache
-from .synthesis import PairSynthesizer
+from .synthesis import Degradation, PairSynthesizer
 
 # Validation pairs must not depend on the run's seed: runs are compared by them.
 _SEED = 20_211
@@ -32,13 +31,19 @@ class ValidationPair:
     name : str
         The image's file name.
     blurred, sharp : Tensor
-        (3, H, W) in 0..1.
+        (3, H, W) in 0..1; (1, H, W) if grey.
+    kernel : Tensor, optional
+        (K, K), what the sharp image was convolved with, if it was.
+    linear_light : bool
+        Whether it was convolved in linear light, and not as it is encoded.
     """
 
     group: str
     name: str
     blurred: Tensor
     sharp: Tensor
+    kernel: Tensor | None = None
+    linear_light: bool = False
 
 
 def central_crop(image: Tensor, side: int) -> Tensor:
@@ -76,13 +81,39 @@ def validation_pairs(
     for place, degradation in enumerate(config.degradations):
         preset = degradation.preset
         group = preset if presets.count(preset) == 1 else f"{preset}-{place}"
-        synthesizer = PairSynthesizer([degradation], _SEED)
-        for index in range(count):
-            crop = central_crop(caches[0].image(index), config.crop + 2 * synthesizer.margin)
-            made = synthesizer(crop[None], [index])
-            name = caches[0].names[index]
-            pairs.append(ValidationPair(group, name, made.blurred[0], made.sharp[0]))
+        named = ((caches[0].names[index], caches[0].image(index)) for index in range(count))
+        pairs += degraded(group, named, degradation, config.crop)
     return pairs
+
+
+def degraded(
+    group: str, images: Iterable[tuple[str, Tensor]], degradation: Degradation, crop: int
+) -> Iterator[ValidationPair]:
+    """Degrade images: the n-th one the same way every time, however many there are.
+
+    Parameters
+    ----------
+    group : str
+        What the pairs count towards.
+    images : iterable of (str, Tensor)
+        Names and sharp images, (3, H, W) uint8.
+    degradation : Degradation
+        What is done to them.
+    crop : int
+        Side in pixels of the central crop.
+    """
+    synthesizer = PairSynthesizer([degradation], _SEED)
+    for index, (name, image) in enumerate(images):
+        wide = central_crop(image, crop + 2 * synthesizer.margin)
+        made = synthesizer(wide[None], [index])
+        yield ValidationPair(
+            group,
+            name,
+            made.blurred[0],
+            made.sharp[0],
+            made.kernels[0],
+            degradation.linear_light,
+        )
 
 
 @torch.no_grad()
@@ -90,6 +121,8 @@ def validate(
     network: nn.Module, pairs: list[ValidationPair], device: torch.device
 ) -> dict[str, float]:
     """Measure what a network makes of the pairs.
+
+    Images are compared as they would be saved, rounded to 8 bits.
 
     Parameters
     ----------
@@ -103,35 +136,6 @@ def validate(
     Returns
     -------
     dict of float
-        See `measure`.
-    """
-    was_training = network.training
-    network.eval()
-    try:
-        return measure(lambda blurred: network(blurred[None].to(device))[0].float(), pairs)
-    finally:
-        network.train(was_training)
-
-
-def measure(
-    restore: Callable[[Tensor], Tensor], pairs: list[ValidationPair], progress: bool = False
-) -> dict[str, float]:
-    """Measure what a way of restoring makes of the pairs.
-
-    Images are compared as they would be saved, rounded to 8 bits.
-
-    Parameters
-    ----------
-    restore : callable
-        Maps (3, H, W) to the same shape.
-    pairs : list of ValidationPair
-        See `validation_pairs`.
-    progress : bool
-        Whether to show a bar.
-
-    Returns
-    -------
-    dict of float
         ``"GROUP/METRIC"`` for the restored and ``"GROUP/METRIC_input"`` for the blurred images,
         means over images: ``psnr`` in dB, ``ssim``, ``ciede2000`` (mean colour difference).
 
@@ -141,44 +145,33 @@ def measure(
         What was restored is not finite.
     """
     sums: dict[str, list[float]] = {}
-    for pair in tqdm(pairs, desc="validating", unit="image", disable=None if progress else True):
-        restored = restore(pair.blurred).clamp(0, 1).cpu()
-        reference = _as_saved(pair.sharp)
-        for suffix, image in (("", restored), ("_input", pair.blurred)):
-            measured = compare(_as_saved(image), reference)
-            for metric, value in (
-                ("psnr", measured.psnr),
-                ("ssim", measured.ssim),
-                ("ciede2000", measured.ciede2000_mean),
-            ):
-                sums.setdefault(f"{pair.group}/{metric}{suffix}", []).append(float(value))
+    was_training = network.training
+    network.eval()
+    try:
+        for pair in pairs:
+            restored = network(pair.blurred[None].to(device))[0].float().clamp(0, 1).cpu()
+            reference = as_saved(pair.sharp)
+            for suffix, image in (("", restored), ("_input", pair.blurred)):
+                measured = compare(as_saved(image), reference)
+                for metric, value in (
+                    ("psnr", measured.psnr),
+                    ("ssim", measured.ssim),
+                    ("ciede2000", measured.ciede2000_mean),
+                ):
+                    sums.setdefault(f"{pair.group}/{metric}{suffix}", []).append(value)
+    finally:
+        network.train(was_training)
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 
-def results_table(results: dict[str, dict[str, float]]) -> str:
-    """Format what `validate` returned for several models as a Markdown table.
+def as_saved(image: Tensor) -> NDArray[np.float64]:
+    """Return (3, H, W) or (1, H, W) in 0..1 as a file of 8 bits would give it back, for metrics.
 
-    Parameters
-    ----------
-    results : dict
-        By model name; every model on the same pairs.
+    Returns
+    -------
+    ndarray
+        (H, W, 3) or (H, W), in 0..1.
     """
-    lines = [
-        "| blur | image | PSNR, dB | SSIM | CIEDE2000 |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    first = next(iter(results.values()))
-    for group in dict.fromkeys(name.partition("/")[0] for name in first):
-        rows = [("blurred", "_input", first)]
-        rows += [(model, "", values) for model, values in results.items()]
-        for label, suffix, values in rows:
-            psnr, ssim, colour = (
-                values[f"{group}/{metric}{suffix}"] for metric in ("psnr", "ssim", "ciede2000")
-            )
-            lines.append(f"| {group} | {label} | {psnr:.2f} | {ssim:.4f} | {colour:.2f} |")
-    return "\n".join(lines)
-
-
-def _as_saved(image: Tensor) -> NDArray[np.float64]:
     pixels: NDArray[np.float64] = image.permute(1, 2, 0).double().numpy()
-    return np.rint(pixels * 255) / 255
+    rounded = np.rint(pixels * 255) / 255
+    return rounded if rounded.shape[2] == 3 else rounded[:, :, 0]

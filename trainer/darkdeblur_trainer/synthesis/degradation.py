@@ -1,4 +1,4 @@
-"""What is done to a sharp image: the settings, and the presets ``paper`` and ``night``."""
+"""What is done to a sharp image: the settings, and the presets."""
 
 from __future__ import annotations
 
@@ -129,5 +129,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "read_noise": (1e-4, 1e-2),
         "bits": 8,
         "jpeg_probability": 0.3,
+    },
+    # Sharp already, in little light on a good sensor: whoever restores it must do no harm.
+    "unblurred": {
+        "kernel_length": (4.0, 4.0),
+        "linear_light": True,
+        "unblurred": 1.0,
+        "exposure": (0.05, 0.5),
+        "gaussian_noise": 0.0,
+        "shot_gain": (1e-4, 1e-4),
+        "read_noise": (1e-4, 1e-4),
+        "bits": 8,
+    },
+    # A stage or a specimen that moves. A microscope's camera counts photons: its values are the
+    # light. Gains are those of 50 to 1000 photons in a white pixel.
+    "microscopy": {
+        "kernel_length": (4.0, 30.0),
+        "exposed_fraction": (0.5, 1.0),
+        "curl": (0.0, 1.0),
+        "exposure": (0.2, 1.0),
+        "gaussian_noise": 0.0,
+        "shot_gain": (1e-3, 2e-2),
+        "read_noise": (1e-3, 1e-2),
+        "bits": 8,
     },
 }

@@ -1,0 +1,1 @@
+"""Acceptance: what weights gain on fixed pairs, beside methods that do not learn."""
