@@ -132,14 +132,14 @@ def plan_measuring(
             found[layer.unique_id] = layer, place, values
     common = _without_border(common, border)
 
-    sharp = None
+    sharp, notes = None, [place.note for _, place, _ in found.values()]
     if reference is not None and reference.unique_id in found:
         sharp = _picture(*found[reference.unique_id], common)
     subjects = []
     for layer in chosen:
         if layer.unique_id in found:
             picture = _picture(*found[layer.unique_id], common)
-            subjects.append(_subject(layer, picture, sharp, layers, point, problems))
+            subjects.append(_subject(layer, picture, sharp, layers, point, problems, notes))
     return MeasuringPlan(tuple(subjects), tuple(dict.fromkeys(problems)))
 
 
@@ -176,9 +176,9 @@ def _subject(
     layers: list[Image],
     point: Sequence[float],
     problems: list[str],
+    notes: Iterable[str],
 ) -> Subject:
-    """Return what a picture is compared with; note why not."""
-    notes = []
+    """Return what a picture is compared with; add to the problems why not."""
     if reference is not None and reference.grey != picture.grey:
         problems.append(_of_other_kind(reference, picture))
         reference = None
@@ -195,9 +195,9 @@ def _subject(
             original = None
             problems.append(str(error))
         else:
-            notes.append(place.note)
+            notes = [*notes, place.note]
     where = picture.axes.describe(picture.plane)
-    return Subject(picture, where, reference, original, tuple(filter(None, notes)))
+    return Subject(picture, where, reference, original, tuple(dict.fromkeys(filter(None, notes))))
 
 
 def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Picture:

@@ -238,6 +238,16 @@ def test_a_reference_that_does_not_fit_is_explained_and_the_rest_is_measured(ref
     assert "Noise (%)" in measurement.numbers
 
 
+def test_it_is_told_if_layers_were_matched_by_their_shape():
+    layer = Image(pixels(40, 50), name="in micrometres", scale=(0.1, 0.1))
+    sharp = Image(layer.data, name="plain")
+    (measurement,) = measured(plan_measuring([layer], sharp, [layer, sharp], (0, 0)).subjects)
+    assert measurement.numbers["PSNR (dB)"] == np.inf
+    (note,) = measurement.notes
+    assert "pixel by pixel" in note
+    assert_sentence(note)
+
+
 def test_an_input_that_was_changed_is_explained():
     source = Image(pixels(40, 50), name="night")
     result = restored_of(source, pixels(40, 50))
