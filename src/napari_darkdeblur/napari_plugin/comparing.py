@@ -21,7 +21,7 @@ Way = Literal["side by side", "curtain", "blink"]
 
 
 class Comparing:
-    """Shows two layers, and hides the others, until it is ended.
+    """Shows two layers without a grid, and hides the others, until it is ended.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ class Comparing:
             # The controls on screen are of a layer on screen.
             viewer.layers.selection.active = pair.after
         self._changes = Changes()
+        self._changes.set(viewer.canvas.grid, "enabled", False)
         for layer in viewer.layers:
             self._changes.keep(layer, "visible")
             if layer not in pair:

@@ -262,12 +262,12 @@ class DeblurWidget(QWidget):
             if before is None:
                 show_info("The image that the result was made of is not open any more.")
                 return
-            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Compare")
+            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Compare", tabify=True)
             widget.set_pair(before, self._result)
 
     def _measure(self) -> None:
         if self._result_is_there():
-            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Metrics")
+            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Metrics", tabify=True)
             widget.set_result(self._result, self.source.reference)
 
     def _result_is_there(self) -> bool:

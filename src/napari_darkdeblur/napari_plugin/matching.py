@@ -68,7 +68,7 @@ def known_axes(layer: Image, layers: Iterable[Image]) -> Axes:
     layers = list(layers)
     for other in reversed(layers):
         record = provenance_of(other)
-        if record is not None and record.kind == "restored" and input_of(other, layers) is layer:
+        if record is not None and record.kind == "restored" and input_of(other, layers) == layer:
             told.append(record.axes)
     for letters in told:
         try:
@@ -131,7 +131,7 @@ def place_in(
     MatchError, AxesError
         The layers' pixels do not lie on each other.
     """
-    if other is layer:
+    if other == layer:
         return Place(axes, plane, 0, 0)
     layers = list(layers)
     other_axes = known_axes(other, layers)

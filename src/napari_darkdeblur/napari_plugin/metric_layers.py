@@ -229,7 +229,7 @@ def overlays_of(layer: Layer, kind: Overlay, layers: Iterable[Layer]) -> list[La
         for other in layers
         if (known := provenance_of(other)) is not None
         and known.options.get("overlay") == kind
-        and input_of(other, layers) is layer
+        and input_of(other, layers) == layer
     ]
 
 

@@ -161,7 +161,8 @@ def input_of(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
     known = provenance_of(layer)
     if known is None or known.input is None:
         return None
-    candidates = [other for other in layers if other is not layer]
+    # Not "is": viewers that plugins are given make a new proxy of a layer each time.
+    candidates = [other for other in layers if other != layer]
     for other in candidates:
         if str(other.unique_id) == known.input.layer_id:
             return other
@@ -177,5 +178,5 @@ def results_of(layer: Layer, layers: Iterable[Layer]) -> list[Layer]:
         for other in layers
         if (known := provenance_of(other)) is not None
         and known.kind == "restored"
-        and input_of(other, layers) is layer
+        and input_of(other, layers) == layer
     ]
