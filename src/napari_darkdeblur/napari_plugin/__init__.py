@@ -1,6 +1,10 @@
-"""The napari plugin: widgets, and what becomes of a layer's pixels.
+"""The napari plugin: three docks, and what they have in common.
 
-Rooms without Qt (`layer_pixels`, `regions`, `result_layers`, `provenance`, `sample_data`,
-`settings`) know napari's layers, but no window; the widgets know Qt. Nothing outside this package
-imports it: napari finds it by the manifest, ``napari.yaml``.
+- `deblur`: choose, run, bring the result into the viewer.
+- `measure`: measures of layers as tables, and on the image.
+- `compare`: two layers side by side, under a curtain, or in turn.
+
+Beside them lie the rooms that they share. Those without Qt (`layer_pixels`, `regions`,
+`result_layers`, `provenance`, `sample_data`, `settings`) know napari's layers, but no window.
+Nothing outside this package imports it: napari finds it by the manifest, ``napari.yaml``.
 """

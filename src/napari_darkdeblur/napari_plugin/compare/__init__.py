@@ -1,0 +1,1 @@
+"""The Compare dock: two layers side by side, under a curtain, or in turn."""

@@ -1,0 +1,262 @@
+"""Two aligned images as one: up to an edge the one, from it on the other.
+
+Nothing is copied but what is asked for. napari indexes a layer's array with the plane (and, of a
+multiscale layer, the level and the field) that is on screen; a `CurtainArray` reads just that of
+both images and joins it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lattice import Lattice, first_from
+
+if TYPE_CHECKING:
+    from ...restore.pixels import PixelArray
+
+# The most that is kept of what was read of one lazy array, and in how many blocks: the field on
+# screen and the thumbnail. Larger fields are read again whenever the edge moves.
+_KEPT_BYTES = 512 * 2**20
+_KEPT_BLOCKS = 2
+# A 2D multiscale layer keeps what it first read of its coarsest level: the edge would stand still
+# there. So a coarsest level is added that is too small, in pixels, to be looked at.
+_THUMBNAIL = 64
+
+
+@dataclass
+class Edge:
+    """Where the one image ends and the other begins. All levels of a curtain share it.
+
+    Parameters
+    ----------
+    axis : int
+        The axis that it divides.
+    position : int
+        The first pixel along that axis, at full resolution, that is behind the edge.
+    inset_first : bool
+        Whether the inset is shown before the edge; else it is shown behind it.
+    """
+
+    axis: int
+    position: int
+    inset_first: bool
+
+
+class Source:
+    """Reads an array, and keeps what it last read if that may have been costly.
+
+    Parameters
+    ----------
+    array : PixelArray
+        Of any kind.
+    """
+
+    def __init__(self, array: PixelArray) -> None:
+        self.array = array
+        self._kept: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
+
+    def read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return a part of the array, which is not to be written to."""
+        if isinstance(self.array, np.ndarray):
+            return np.asarray(self.array[index])
+        key = tuple(
+            (part.start, part.stop, part.step) if isinstance(part, slice) else part
+            for part in index
+        )
+        block = self._kept.pop(key, None)
+        if block is None:
+            block = np.asarray(self.array[index])
+        if block.nbytes <= _KEPT_BYTES:
+            self._kept[key] = block
+            if len(self._kept) > _KEPT_BLOCKS:
+                self._kept.popitem(last=False)
+        return block
+
+
+class CurtainArray:
+    """An array that is joined of two when it is read.
+
+    The frame gives the shape; the inset is shown where it has pixels, on its side of the edge.
+    Indexing gives another such array, as lazy as the first; ``numpy.asarray`` reads it.
+
+    Parameters
+    ----------
+    frame : Source
+        The image that is shown wherever the inset is not.
+    inset : Source
+        The other image, with as many axes.
+    lattices : sequence of Lattice
+        How the inset lies in the frame, along each axis but colour.
+    factors : sequence of float
+        Pixels of full resolution in one of the frame's, along each axis but colour.
+    edge : Edge
+        Where the curtain hangs. It may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        frame: Source,
+        inset: Source,
+        lattices: Sequence[Lattice],
+        factors: Sequence[float],
+        edge: Edge,
+    ) -> None:
+        self._frame = frame
+        self._inset = inset
+        self._lattices = tuple(lattices)
+        self._factors = factors
+        self._edge = edge
+        lengths = list(frame.array.shape)
+        dtypes = [np.dtype(source.array.dtype) for source in (frame, inset)]
+        self.dtype: np.dtype[Any] = np.result_type(*dtypes)
+        # Colours of different types are joined as they are shown: black is 0 and white is 1.
+        self._as_shown = len(lengths) > len(lattices) and dtypes[0] != dtypes[1]
+        if self._as_shown:
+            self.dtype = np.dtype(np.float32)
+        if len(lengths) > len(lattices):
+            channels = min(lengths[-1], inset.array.shape[-1])  # alpha only if both have it
+            self._lattices += (Lattice(0, 0, 1, channels),)
+            lengths[-1] = channels
+        self._index: tuple[int | range, ...] = tuple(range(length) for length in lengths)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return tuple(len(part) for part in self._index if isinstance(part, range))
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, index: Any) -> CurtainArray:
+        """Return a part; nothing is read. Takes integers, and slices with positive steps."""
+        asked = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in asked:
+            where = asked.index(Ellipsis)
+            asked[where : where + 1] = [slice(None)] * (self.ndim - len(asked) + 1)
+        wanted = iter(asked + [slice(None)] * (self.ndim - len(asked)))
+        part = object.__new__(CurtainArray)
+        part.__dict__.update(self.__dict__)
+        part._index = tuple(
+            have[next(wanted)] if isinstance(have, range) else have for have in self._index
+        )
+        return part
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read both images and join them."""
+        whole = tuple(
+            part if isinstance(part, int) else slice(part.start, part.stop, part.step)
+            for part in self._index
+        )
+        joined = self._converted(self._frame.read(whole))
+        met = [
+            lattice.meet(part) for lattice, part in zip(self._lattices, self._index, strict=True)
+        ]
+        if all(met):
+            self._show_inset(joined, [pair for pair in met if pair])
+        return joined if dtype is None else joined.astype(dtype, copy=False)
+
+    def _show_inset(self, joined: NDArray[Any], met: list[tuple[range, int | slice]]) -> None:
+        """Write what the inset shows on its side of the edge."""
+        # All of it is read, so that it need not be read again when the edge has moved.
+        block = self._inset.read(tuple(read for _, read in met))
+        position = round(self._edge.position / self._factors[self._edge.axis])
+        here: list[slice] = []
+        there: list[slice] = []
+        for axis, (part, (shown, _)) in enumerate(zip(self._index, met, strict=True)):
+            side = shown
+            if axis == self._edge.axis:
+                along = range(part, part + 1) if isinstance(part, int) else part
+                count = min(max(first_from(position, along), shown.start), shown.stop)
+                first = self._edge.inset_first
+                side = range(shown.start, count) if first else range(count, shown.stop)
+                if not side:
+                    return
+            if isinstance(part, range):
+                here.append(slice(side.start, side.stop))
+                there.append(slice(side.start - shown.start, side.stop - shown.start))
+        joined[tuple(here)] = self._converted(block[tuple(there)])
+
+    def _converted(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy in the dtype of both."""
+        scale = 1.0
+        if self._as_shown and block.dtype.kind in "ui":
+            scale = 1.0 / np.iinfo(block.dtype).max
+        converted = block.astype(self.dtype)
+        return converted if scale == 1.0 else converted * np.float32(scale)
+
+
+def join(
+    frame: Sequence[PixelArray],
+    inset: Sequence[PixelArray],
+    offset: Sequence[int],
+    edge: Edge,
+) -> list[CurtainArray]:
+    """Return the levels of resolution of two images that hang on one edge.
+
+    Parameters
+    ----------
+    frame, inset : sequence of PixelArray
+        The levels of each image, the finest first; one for an image without levels.
+    offset : sequence of int
+        The frame's pixel of full resolution that the inset's first one lies on, along each axis
+        but colour.
+    edge : Edge
+        Where the curtain hangs.
+
+    Returns
+    -------
+    list of CurtainArray
+        The frame's levels, the finest first. A level of the inset that is too fine is thinned
+        out; a level of the frame that no level of the inset fits is left out.
+    """
+    insets = [(Source(array), _factors(inset, array, len(offset))) for array in inset]
+    levels = []
+    for array in frame:
+        factors = _factors(frame, array, len(offset))
+        for source, finer in reversed(insets):
+            if _fits(array.shape, factors, finer):
+                lattices = [
+                    Lattice.of(*along)
+                    for along in zip(offset, source.array.shape, factors, finer, strict=False)
+                ]
+                levels.append(CurtainArray(Source(array), source, lattices, factors, edge))
+                break
+    if len(levels) > 1 and len(offset) == 2:
+        # The frame alone: an inset without levels would be read from end to end for it.
+        nowhere = [Lattice(0, 0, 1, 0)] * 2
+        thumbnail = CurtainArray(Source(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
+        step = -(-max(thumbnail.shape[:2]) // _THUMBNAIL)
+        levels.append(thumbnail[::step, ::step])
+    return levels
+
+
+def _factors(levels: Sequence[PixelArray], array: PixelArray, ndim: int) -> tuple[float, ...]:
+    """Return how many pixels of the finest level one of a level's spans along each axis."""
+    lengths = zip(levels[0].shape[:ndim], array.shape[:ndim], strict=True)
+    return tuple(finest / length for finest, length in lengths)
+
+
+def _fits(shape: Sequence[int], factors: Sequence[float], finer: Sequence[float]) -> bool:
+    """Whether the pixels of a level are every second (third, ...) one of a finer level.
+
+    Sizes that do not divide evenly make up to one pixel of difference at the far end.
+    """
+    for length, factor, fine in zip(shape, factors, finer, strict=False):
+        step = round(factor / fine)
+        if step < 1 or abs(factor / fine - step) * length > step:
+            return False
+    return True

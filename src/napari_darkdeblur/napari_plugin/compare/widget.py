@@ -1,0 +1,301 @@
+"""The Compare dock: an image and what became of it, side by side, under a curtain, or in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari.layers import Image
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QCheckBox, QMainWindow, QVBoxLayout, QWidget
+
+from ..controls import form, named, note, say, scrolled
+from ..provenance import provenance_of
+from .comparing import Comparing
+from .mode_controls import BlinkControls, CurtainControls, Segments, SteadyChoice
+from .pair import Pair, newest_pair, why_no_curtain, why_not
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+Mode = Literal["off", "side by side", "curtain", "blink"]
+
+_MODES = (
+    ("off", "Off", "Stop comparing: the viewer is as it was before."),
+    ("side by side", "Side by side", "Both layers beside each other, with one camera."),
+    ("curtain", "Curtain", "One layer up to an edge that you drag, the other behind it."),
+    ("blink", "Blink", "The layers in turn, at the same place."),
+)
+_ARRANGEMENTS = (
+    ("left right", "Left | right", "Before is on the left, after on the right."),
+    ("top bottom", "Top | bottom", "Before is at the top, after at the bottom."),
+)
+
+
+class CompareWidget(QWidget):
+    """Compares two image layers, and leaves the viewer as it was.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers.
+    parent : QWidget, optional
+        What it is shown in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("compare")
+        self._viewer = viewer
+        self._mode: Mode = "off"
+        self._comparing: Comparing | None = None
+        self._shown: tuple[Mode, str] | None = None
+        self._settling = False
+        self._opened = False
+        self._hidden = QTimer(self)
+        self._hidden.setSingleShot(True)
+        self._hidden.timeout.connect(self.stop)
+        self._build()
+
+        events = viewer.layers.events
+        self._connections = [
+            (events.inserted, self._on_inserted),
+            (events.removed, self._on_removed),
+            (viewer.dims.events.point, self._explain),
+        ]
+        # Told of a new layer after the combo boxes, and of one that is gone before them.
+        events.inserted.connect(self._on_inserted, position="last")
+        events.removed.connect(self._on_removed, position="first")
+        viewer.dims.events.point.connect(self._explain)
+        self._choose_newest()
+        self._settle()
+
+    def _build(self) -> None:
+        viewer = self._viewer
+        self._before = SteadyChoice(
+            viewer,
+            Image,
+            name="before",
+            tooltip="The image as it was: on the left, at the top, or first.",
+            none="(choose)",
+        )
+        self._after = SteadyChoice(
+            viewer,
+            Image,
+            name="after",
+            tooltip="What became of it: on the right, at the bottom, or second.",
+            none="(choose)",
+        )
+        self._modes, self._arrangements = Segments(_MODES), Segments(_ARRANGEMENTS)
+        self._note = note("compare_note")
+        self._curtain, self._blink = CurtainControls(), BlinkControls()
+        self._share = named(
+            QCheckBox("Same contrast"),
+            "same_contrast",
+            "Show both layers with the contrast of the one before, and change it for both.",
+        )
+        self._share.setChecked(True)
+
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        layers = form()
+        layers.addRow("Before", self._before.native)
+        layers.addRow("After", self._after.native)
+        column.addLayout(layers)
+        for control in (
+            self._modes,
+            self._note,
+            self._arrangements,
+            self._curtain,
+            self._blink,
+            self._share,
+        ):
+            column.addWidget(control)
+        column.addStretch(1)
+        scrolled(self, inner)
+
+        self._before.changed.connect(self._settle)
+        self._after.changed.connect(self._settle)
+        self._modes.chosen.connect(self.set_mode)
+        self._arrangements.chosen.connect(self._settle)
+        self._share.toggled.connect(self._settle)
+
+    @property
+    def mode(self) -> Mode:
+        """How the layers are shown."""
+        return self._mode
+
+    @property
+    def pair(self) -> Pair | None:
+        """The layers that are chosen; None if they cannot be compared."""
+        before, after = self._before.value, self._after.value
+        return None if why_not(before, after) else Pair(before, after)
+
+    def set_pair(self, before: Image, after: Image) -> None:
+        """Choose two layers and show them: side by side, if no other way is chosen.
+
+        Parameters
+        ----------
+        before, after : napari.layers.Image
+            Layers of the viewer. If they cannot be compared, the widget says why.
+
+        Raises
+        ------
+        ValueError
+            A layer is none of the viewer's.
+        """
+        self._choose(before, after)
+        self.set_mode("side by side" if self._mode == "off" else self._mode)
+
+    def set_mode(self, mode: Mode) -> None:
+        """Choose how the layers are shown.
+
+        Parameters
+        ----------
+        mode : {"off", "side by side", "curtain", "blink"}
+            What the layers that are chosen do not allow is not done.
+        """
+        self._mode = mode
+        self._settle()
+
+    def stop(self) -> None:
+        """Put the viewer back."""
+        self.set_mode("off")
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Show the newest result at once when the dock is opened."""
+        super().showEvent(event)
+        self._hidden.stop()
+        if not self._opened:
+            self._opened = True
+            if self._mode == "off" and self.pair == newest_pair(self._viewer.layers):
+                self.set_mode("side by side")
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Stop when nobody could stop it any more."""
+        super().hideEvent(event)
+        if event.spontaneous():
+            return  # the window was made an icon
+        window = self.window()
+        if isinstance(window, QMainWindow) and not window.isVisible():
+            self.stop()  # the viewer is closing: there is no later
+        else:
+            self._hidden.start()  # a dock that is torn off is hidden, and shown again at once
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Let go of the viewer when the dock was closed, which takes the widget out of it."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.stop()
+        for emitter, callback in self._connections:
+            emitter.disconnect(callback)
+        self._connections.clear()
+        for choice in (self._before, self._after):
+            choice.stop_following()
+
+    def _choose(self, before: Image, after: Image) -> None:
+        self._settling = True
+        try:
+            self._before.value, self._after.value = before, after
+        finally:
+            self._settling = False
+
+    def _choose_newest(self) -> None:
+        """Choose the newest result and what it was made of, if there are any."""
+        pair = newest_pair(self._viewer.layers)
+        if pair is not None:
+            self._choose(*pair)
+
+    def _on_inserted(self, event: Any) -> None:
+        made = provenance_of(event.value)
+        if self._mode == "off" and made is not None and made.kind == "restored":
+            self._choose_newest()
+            self._settle()
+
+    def _on_removed(self, event: Any) -> None:
+        if self._comparing is not None and event.value in self._comparing.layers:
+            self._end(layers_change=True)
+            self.stop()
+
+    def _on_data(self, event: Any) -> None:
+        # Other pixels may be of another size.
+        self._end()
+        self._settle()
+
+    def _settle(self, *_: Any) -> None:
+        """Show what is chosen, as far as it can be shown."""
+        if self._settling:
+            return
+        pair = self.pair
+        curtain = pair is not None and not why_no_curtain(pair)
+        if pair is None:
+            self._mode = "off"
+        elif self._mode == "curtain" and not curtain:
+            self._mode = "side by side"
+        self._modes.choose(self._mode)
+        for mode, possible in (("side by side", pair), ("curtain", curtain), ("blink", pair)):
+            self._modes.offer(mode, bool(possible))
+
+        if self._comparing is not None and self._comparing.pair != pair:
+            self._end()
+        if pair is not None and self._mode != "off":
+            self._show(pair)
+        else:
+            self._end()
+        # A curtain is one layer, which has one contrast.
+        grey = pair is not None and not (pair.before.rgb or pair.after.rgb)
+        self._share.setVisible(grey and self._mode in ("side by side", "blink"))
+        self._arrangements.setVisible(self._mode in ("side by side", "curtain"))
+        self._explain()
+
+    def _show(self, pair: Pair) -> None:
+        if self._comparing is None:
+            self._comparing = Comparing(self._viewer, pair, self)
+            for layer in pair:
+                layer.events.data.connect(self._on_data)
+        comparing, stacked = self._comparing, self._arrangements.value == "top bottom"
+        comparing.share_contrast(self._share.isChecked() or self._mode == "curtain")
+        shown = (self._mode, self._arrangements.value)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        self._curtain.attend(None)
+        self._blink.attend(None)
+        if self._mode == "side by side":
+            comparing.show_side_by_side(stacked)
+        elif self._mode == "curtain":
+            self._curtain.attend(comparing.show_curtain(stacked))
+        else:
+            self._blink.attend(comparing.show_in_turn(self._blink.interval))
+
+    def _end(self, *, layers_change: bool = False) -> None:
+        comparing, self._comparing, self._shown = self._comparing, None, None
+        self._curtain.attend(None)
+        self._blink.attend(None)
+        if comparing is not None:
+            for layer in comparing.pair:
+                layer.events.data.disconnect(self._on_data)
+            comparing.end(layers_change=layers_change)
+
+    def _explain(self, *_: Any) -> None:
+        say(self._note, self._sentence())
+
+    def _sentence(self) -> str:
+        """Return why something is not possible, or what might mislead in what is seen."""
+        before, after = self._before.value, self._after.value
+        problem = why_not(before, after)
+        if problem:
+            return problem
+        pair = Pair(before, after)
+        if self._comparing is None or self._comparing.nesting is None:
+            return why_no_curtain(pair)
+        frame, inset, _ = nesting = self._comparing.nesting
+        displayed = nesting.displayed(self._viewer.dims)
+        if not nesting.covers_plane(self._viewer.dims.point, displayed):
+            return f"The plane on screen is not part of “{inset.name}”."
+        if self._mode != "side by side" and not nesting.covers_field(displayed):
+            return f"“{inset.name}” is a part of “{frame.name}”, which is shown around it."
+        return why_no_curtain(pair)

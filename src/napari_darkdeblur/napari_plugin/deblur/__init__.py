@@ -1,0 +1,1 @@
+"""The Deblur dock: from what is chosen to a restored layer."""

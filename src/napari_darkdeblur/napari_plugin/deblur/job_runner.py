@@ -1,0 +1,122 @@
+"""Running a job from beginning to end: thread, activity dock, result layer; one for each viewer."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from napari.utils import progress
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+from ...errors import DarkDeblurError
+from ..background import Background
+from .job import JobSpec, Outcome, run_job
+from .restored_layers import Destination
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+
+_STEPS = 1000  # of the bar in the activity dock
+
+# The one that was last started in a viewer, by the viewer's hash.
+_last_started: weakref.WeakValueDictionary[int, JobRunner] = weakref.WeakValueDictionary()
+
+
+class BusyError(DarkDeblurError):
+    """Another job is under way in the same viewer."""
+
+
+class JobRunner(QObject):
+    """Runs jobs in a viewer, one at a time, and adds their results to it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are restored.
+    owner : QWidget, optional
+        With it the job ends; see `Background`.
+
+    Signals
+    -------
+    told : object
+        `Preparing` or an event of the engine.
+    ended : object, object
+        `Outcome`, and the new layer if it is done.
+    """
+
+    told = Signal(object)
+    ended = Signal(object, object)
+
+    def __init__(self, viewer: napari.viewer.Viewer, owner: QWidget | None = None) -> None:
+        super().__init__(owner)
+        self._viewer = viewer
+        self._background = Background(owner)
+        self._activity: Any = None
+        self._spec: JobSpec | None = None
+        self._destination: Destination | None = None
+        self._background.told.connect(self._on_event)
+        self._background.ended.connect(self._on_outcome)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._background.busy
+
+    def start(self, layer: Image, spec: JobSpec) -> None:
+        """Begin a job.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            What is restored; it may be changed or removed meanwhile.
+        spec : JobSpec
+            What exactly, and how.
+
+        Raises
+        ------
+        BusyError
+            Another one is under way in this viewer.
+        """
+        key = hash(self._viewer)
+        other = _last_started.get(key)
+        if other is not None and other.busy:
+            raise BusyError(
+                "Another image is being restored in this viewer; wait for it, or cancel it."
+            )
+        _last_started[key] = self
+        self._spec, self._destination = spec, Destination.of(layer, spec.region)
+        self._activity = progress(total=_STEPS, desc=f"Deblurring {layer.name}")
+        self._background.start(functools.partial(run_job, spec))
+
+    def cancel(self) -> None:
+        """Let the job end after the tile at hand."""
+        self._background.stop()
+
+    def leave(self) -> None:
+        """Tell the job to stop, and hear no more of it: the widget goes away."""
+        self._background.abandon()
+        self._end_activity()
+
+    def _on_event(self, event: Any) -> None:
+        fraction = getattr(event, "fraction", None)
+        if fraction is not None and self._activity is not None:
+            self._activity.update(round(_STEPS * fraction) - self._activity.n)
+        self.told.emit(event)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        self._end_activity()
+        layer = None
+        if outcome.status == "done":
+            assert self._spec is not None
+            assert self._destination is not None
+            layer = self._destination.add(self._viewer, self._spec, outcome)
+        self._spec = self._destination = None
+        self.ended.emit(outcome, layer)
+
+    def _end_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None

@@ -1,0 +1,141 @@
+"""What this machine offers: models and devices. Finding out takes seconds, so it has a thread."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import DarkDeblurError, sentence_of
+from ..torch_start import load_torch
+
+if TYPE_CHECKING:
+    from ...restore.devices import Precision
+
+_GPU_PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "cuda": ("fp32", "tf32", "bf16", "fp16"),
+    "mps": ("fp32", "bf16", "fp16"),
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that can be chosen, or a file that cannot.
+
+    Parameters
+    ----------
+    name : str
+        File name without its ending.
+    path : pathlib.Path
+        The file.
+    summary : str
+        One line about it, or why it cannot be used.
+    details : tuple of str
+        What else its card says, a line each.
+    usable : bool
+        Whether its header could be read.
+    """
+
+    name: str
+    path: Path
+    summary: str
+    details: tuple[str, ...] = ()
+    usable: bool = True
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is.
+
+    Parameters
+    ----------
+    models : tuple of ModelInfo
+        The bundled ones, then those of the models folder.
+    default_model : str
+        Name of the one that is used if nobody chooses.
+    devices : tuple of str
+        Those that work, the best first.
+    problem : str
+        Why nothing can be restored here; empty if it can.
+    """
+
+    models: tuple[ModelInfo, ...] = ()
+    default_model: str = ""
+    devices: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def look_around(
+    models_folder: Path | None, stop: threading.Event
+) -> Generator[None, None, Machine]:
+    """Find out what there is; a generator for `Background`, which raises nothing."""
+    try:
+        load_torch()
+        yield
+        from ...network import DEFAULT_MODEL, list_models
+        from ...restore import available_devices
+
+        models = []
+        for entry in list_models(models_folder):
+            if stop.is_set():
+                break
+            if entry.usable:
+                models.append(describe_model(entry.path))
+            else:
+                models.append(ModelInfo(entry.name, entry.path, entry.summary, usable=False))
+            yield
+        return Machine(tuple(models), DEFAULT_MODEL, tuple(available_devices()))
+    except (DarkDeblurError, OSError) as error:
+        return Machine(problem=sentence_of(error))
+    except Exception as error:
+        return Machine(problem=f"Looking for models failed: {error}.")
+
+
+def describe_model(path: Path) -> ModelInfo:
+    """Return what a weights file says about itself; needs torch.
+
+    A file that cannot be used is described as such.
+    """
+    import torch
+
+    from ...network import DarkDeblurNet, WeightsError, read_card
+
+    try:
+        card = read_card(path)
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (WeightsError, OSError) as error:
+        return ModelInfo(path.stem, path, sentence_of(error), usable=False)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in DarkDeblurNet(card.generator).parameters())
+    generator = card.generator
+    low, high = card.value_range
+    steps = card.provenance.get("steps")
+    details = [
+        f"{parameters / 1e6:.1f} M parameters: width {generator.width}, growth "
+        f"{generator.growth}, {generator.stem} stem",
+        f"reaches {generator.reach} pixels around each",
+        f"trained on values {low:g} to {high:g}" + (f", {steps} steps" if steps else ""),
+        f"licence: {card.licence or 'not stated'}",
+        f"SHA-256 {digest[:12]}…",
+        str(path),
+    ]
+    return ModelInfo(path.stem, path, card.summary or "No description.", tuple(details))
+
+
+def precisions_of(device: str, devices: tuple[str, ...]) -> tuple[Precision, ...]:
+    """Return the precisions that a device computes in without being slower for it.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, or one of ``devices``.
+    devices : tuple of str
+        Those that work, the best first.
+    """
+    if device == "auto":
+        device = devices[0] if devices and devices[0].startswith("cuda") else "cpu"
+    return _GPU_PRECISIONS.get(device.split(":")[0], ("fp32",))

@@ -1,0 +1,1 @@
+"""The Metrics dock: measures of layers as tables, and on the image."""

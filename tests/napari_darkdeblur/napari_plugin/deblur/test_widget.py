@@ -1,0 +1,341 @@
+"""The Deblur widget in a real viewer: it runs, cancels, explains, and survives what happens."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils import progress
+from qtpy.QtWidgets import QWidget
+
+from napari_darkdeblur import deblur, save_weights
+from napari_darkdeblur.napari_plugin.deblur import job_runner
+from napari_darkdeblur.napari_plugin.deblur.job import Outcome, Preparing
+from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
+from napari_darkdeblur.napari_plugin.provenance import input_of, provenance_of
+from napari_darkdeblur.restore import Retried, TileDone
+
+from ...conftest import make_network
+
+LONG = 30_000  # milliseconds: the machine may be busy
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy) -> Any:
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def model(models_folder: Path) -> str:
+    """Put a small model into the models folder."""
+    models_folder.mkdir()
+    save_weights(models_folder / "tiny.safetensors", make_network(), summary="A tiny one.")
+    return "tiny"
+
+
+def opened(viewer: Any, qtbot: Any, model: str = "tiny") -> DeblurWidget:
+    """Dock a widget, wait until it knows the machine, and choose a model."""
+    widget = DeblurWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Deblur")
+    qtbot.waitUntil(lambda: widget.models.model is not None, timeout=LONG)
+    widget.models.model_box.setCurrentText(model)
+    return widget
+
+
+def finished(widget: DeblurWidget, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: not widget.busy, timeout=LONG)
+
+
+def image(shape: tuple[int, ...] = (40, 48), dtype: str = "uint16") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4000, shape).astype(dtype)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Replace the job by one that goes on, tile by tile, until the event is set."""
+    release = threading.Event()
+
+    def job(spec: Any, stop: threading.Event):
+        yield Preparing("Loading")
+        number = 0
+        while not release.wait(0.005):
+            if stop.is_set():
+                return Outcome("cancelled", "Restoring was cancelled.")
+            number += 1
+            yield TileDone(min(number, 9), 10, 1, 4, "stage", min(number / 1000, 0.9), 41.0)
+        return Outcome("failed", "It was let go.")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    return release
+
+
+# --- what it does
+
+
+@pytest.mark.usefixtures("model")
+def test_a_stack_is_restored_in_a_layer_of_its_own(viewer, qtbot):
+    stack = image((3, 40, 48))
+    before = stack.copy()
+    layer = viewer.add_image(
+        stack, name="cells", scale=(1, 0.5, 0.5), colormap="green", axis_labels=("t", "y", "x")
+    )
+    widget = opened(viewer, qtbot)
+    assert widget.source.axes == "TYX"
+    widget.run.run_button.click()
+    assert widget.run.run_button.text() == "Cancel"
+    finished(widget, qtbot)
+    result = viewer.layers["cells [darkdeblur]"]
+    np.testing.assert_array_equal(
+        result.data, deblur(stack, "tiny", axes="TYX", value_range="percentile")
+    )
+    np.testing.assert_array_equal(stack, before)
+    assert layer.visible
+    assert result.colormap.name == "green"
+    np.testing.assert_array_equal(result.scale, layer.scale)
+    known = provenance_of(result)
+    assert known.kind == "restored"
+    assert known.model.name == "tiny"
+    assert len(known.model.sha256) == 64
+    assert known.device == "cpu"
+    assert input_of(result, viewer.layers).unique_id == layer.unique_id
+    assert "cells [darkdeblur]" in widget.run.result.text()
+    assert widget.run.run_button.text() == "Run"
+    assert widget.run.run_button.isEnabled()
+
+
+@pytest.mark.usefixtures("model")
+def test_running_again_overwrites_nothing(viewer, qtbot):
+    viewer.add_image(image(), name="cells")
+    widget = opened(viewer, qtbot)
+    for _ in range(2):
+        widget.run.run_button.click()
+        finished(widget, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["cells", "cells [darkdeblur]", "cells [darkdeblur] [1]"]
+
+
+@pytest.mark.usefixtures("model")
+def test_a_rectangle_of_the_plane_on_screen_lies_on_its_place(viewer, qtbot):
+    layer = viewer.add_image(image((3, 40, 48)), name="cells", scale=(2, 3, 3), translate=(0, 5, 7))
+    corners = [layer.data_to_world((0, y, x))[1:] for y, x in ((9.5, 4.5), (29.5, 40.5))]
+    (top, left), (bottom, right) = corners
+    viewer.add_shapes([[(top, left), (top, right), (bottom, right), (bottom, left)]], name="box")
+    viewer.layers.selection.active = layer
+    widget = opened(viewer, qtbot)
+    viewer.dims.set_current_step(0, 2)
+    widget.source.planes_box.setCurrentIndex(1)
+    widget.source.area_box.setCurrentIndex(2)
+    assert widget.source.shapes.name == "box"
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    result = viewer.layers["cells [darkdeblur]"]
+    assert result.data.shape == (1, 20, 36)
+    np.testing.assert_allclose(result.data_to_world((0, 0, 0)), layer.data_to_world((2, 10, 5)))
+
+
+@pytest.mark.usefixtures("model")
+def test_a_reference_gives_numbers_before_and_after(viewer, qtbot):
+    viewer.add_image(image(), name="cells (reference)")
+    viewer.add_image(image(dtype="uint16")[::-1].copy(), name="cells")
+    widget = opened(viewer, qtbot)
+    # Known by its name, and not the layer to restore.
+    assert widget.source.layer.name == "cells"
+    assert widget.source.reference.name == "cells (reference)"
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    measured = provenance_of(viewer.layers["cells [darkdeblur]"]).metrics
+    assert set(measured) == {"input", "restored"}
+    text = widget.run.result.text()
+    assert f"{measured['restored']['PSNR (dB)']:.2f}" in text
+
+
+@pytest.mark.usefixtures("model")
+def test_it_says_what_the_job_will_take(viewer, qtbot):
+    viewer.add_image(image((3, 40, 48)))
+    widget = opened(viewer, qtbot)
+    qtbot.waitUntil(lambda: "3 planes" in widget.run.estimate.text(), timeout=LONG)
+    assert "MB" in widget.run.estimate.text()
+    # What cannot be done is known before it is tried.
+    widget.options.memory_edit.setText("1 MB")
+    qtbot.waitUntil(lambda: not widget.run.run_button.isEnabled(), timeout=LONG)
+    assert "1 MB" in widget.run.status.text()
+
+
+# --- what it does not do
+
+
+@pytest.mark.usefixtures("model")
+def test_it_says_why_it_cannot_run(viewer, qtbot):
+    widget = opened(viewer, qtbot)
+    assert not widget.run.run_button.isEnabled()
+    assert "no image layer" in widget.run.status.text()
+    viewer.add_image(image())
+    assert widget.run.run_button.isEnabled()
+    widget.source.axes_edit.setText("TYX")
+    widget.source.axes_edit.textEdited.emit("TYX")
+    assert not widget.run.run_button.isEnabled()
+    assert "TYX" in widget.run.status.text()
+    assert widget.run.run_button.toolTip() == widget.run.status.text()
+    widget.options.reset_button.click()
+    assert widget.run.run_button.isEnabled()
+
+
+@pytest.mark.usefixtures("model", "held")
+def test_cancel_cancels(viewer, qtbot):
+    viewer.add_image(image(), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    qtbot.waitUntil(lambda: "tile" in widget.run.status.text(), timeout=LONG)
+    assert "plane 2 of 4" in widget.run.status.text()
+    assert "0:41 left" in widget.run.status.text()
+    widget.run.run_button.click()
+    assert widget.run.run_button.text() == "Cancelling…"
+    finished(widget, qtbot)
+    assert widget.run.run_button.text() == "Run"
+    assert "cancelled" in widget.run.result.text()
+    assert [layer.name for layer in viewer.layers] == ["cells"]
+    assert not list(progress._all_instances)
+
+
+@pytest.mark.usefixtures("model")
+def test_failing_leaves_it_usable(viewer, qtbot, held):
+    viewer.add_image(image(), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    held.set()
+    finished(widget, qtbot)
+    assert widget.run.result.text() == "It was let go."
+    assert widget.run.run_button.isEnabled()
+
+
+@pytest.mark.usefixtures("model")
+def test_what_happened_on_the_way_stays_to_be_read(viewer, qtbot, monkeypatch):
+    reason = "cpu ran out of memory; going on in tiles of 64 pixels."
+
+    def job(spec: Any, stop: threading.Event):
+        yield Retried(0, None, "cpu", reason)
+        return Outcome("cancelled", "Restoring was cancelled.")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    viewer.add_image(image())
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    assert widget.run.warning.text() == reason
+    assert not widget.run.warning.isHidden()
+
+
+@pytest.mark.usefixtures("model", "held")
+def test_one_job_at_a_time_in_a_viewer(viewer, qtbot):
+    viewer.add_image(image())
+    first, second = opened(viewer, qtbot), opened(viewer, qtbot)
+    first.run.run_button.click()
+    second.run.run_button.click()
+    assert not second.busy
+    assert "Another image" in second.run.status.text()
+    first.run.run_button.click()
+    finished(first, qtbot)
+    second._on_changed()
+    second.run.run_button.click()
+    assert second.busy
+    second.run.run_button.click()
+    finished(second, qtbot)
+
+
+@pytest.mark.usefixtures("model")
+def test_the_layer_may_go_while_it_is_restored(viewer, qtbot):
+    stack = image((6, 40, 48))
+    layer = viewer.add_image(stack, name="cells", scale=(1, 2, 2))
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    viewer.layers.remove(layer)
+    finished(widget, qtbot)
+    result = viewer.layers["cells [darkdeblur]"]
+    assert result.data.shape == stack.shape
+    np.testing.assert_array_equal(result.scale, (1, 2, 2))
+    assert "no image layer" not in widget.run.status.text()
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("way", ["the dock", "the viewer"])
+def test_closing_stops_the_job(viewer, qtbot, monkeypatch, way):
+    stopped = threading.Event()
+
+    def job(spec: Any, stop: threading.Event):
+        try:
+            while not stop.wait(0.005):
+                yield Preparing("Working")
+            return Outcome("cancelled", "Restoring was cancelled.")
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    viewer.add_image(image())
+    widget = DeblurWidget(viewer)
+    dock = viewer.window.add_dock_widget(widget, name="Deblur")
+    qtbot.waitUntil(lambda: widget.models.model is not None, timeout=LONG)
+    widget.run.run_button.click()
+    qtbot.waitUntil(lambda: "Working" in widget.run.status.text(), timeout=LONG)
+    if way == "the dock":
+        viewer.window.remove_dock_widget(dock)
+        qtbot.addWidget(widget)
+    else:
+        viewer.close()
+    qtbot.waitUntil(stopped.is_set, timeout=LONG)
+    qtbot.wait(50)
+
+
+# --- live preview
+
+
+@pytest.mark.usefixtures("model")
+def test_the_preview_follows_what_is_shown_and_goes(viewer, qtbot):
+    layer = viewer.add_image(image((2, 40, 48)), name="cells")
+    widget = opened(viewer, qtbot)
+
+    def shown() -> Any:
+        return next((o for o in viewer.layers if o.name == "cells [preview]"), None)
+
+    widget.preview_box.click()
+    qtbot.waitUntil(lambda: shown() is not None, timeout=LONG)
+    expected = deblur(layer.data, "tiny", axes="TYX", value_range="percentile")
+    plane = int(viewer.dims.current_step[0])
+    assert provenance_of(shown()).region.start[0] == plane
+    assert np.abs(shown().data[0].astype(int) - expected[plane]).max() <= 1
+    # It can be chosen neither as an image to restore nor as a reference.
+    assert shown() not in widget.source.layer_choice.choices
+    assert viewer.layers.selection.active == layer
+
+    viewer.dims.set_current_step(0, 1 - plane)
+    qtbot.waitUntil(
+        lambda: shown() is not None and provenance_of(shown()).region.start[0] == 1 - plane,
+        timeout=LONG,
+    )
+    widget.preview_box.click()
+    assert shown() is None
+
+
+def test_the_module_is_light_until_it_is_used():
+    """Opening the menu must not load torch."""
+    from ...test_import import modules_after
+
+    loaded = modules_after("import napari_darkdeblur.napari_plugin.deblur.widget")
+    assert "torch" not in loaded
+
+
+def test_every_control_has_a_name_and_a_tooltip(viewer, qtbot):
+    from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
+
+    widget = DeblurWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Deblur")
+    kinds = (QPushButton, QCheckBox, QComboBox, QSpinBox)
+    controls: list[QWidget] = [c for kind in kinds for c in widget.findChildren(kind)]
+    controls += [widget.findChild(QLineEdit, name) for name in ("axes", "memory")]
+    ours = [c for c in controls if "QCollapsible" not in type(c.parent()).__name__]
+    assert len(ours) > 15
+    assert [c.objectName() for c in ours if not c.toolTip()] == []
+    assert [c for c in ours if not c.objectName()] == []
+    qtbot.waitUntil(lambda: widget.models.model is not None, timeout=LONG)
