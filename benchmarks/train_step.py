@@ -6,7 +6,6 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -27,7 +26,6 @@ from darkdeblur_trainer.step import TrainingStep
 from darkdeblur_trainer.synthesis import PairSynthesizer
 from darkdeblur_trainer.training import torch_settings
 from napari_darkdeblur.restore import choose_device
-from napari_darkdeblur.restore.allocator import freed_memory_kept
 
 from .timing import print_table
 
@@ -55,9 +53,7 @@ def run(quick: bool, rounds: int) -> None:
     kind = device.type
     if kind == "cuda":
         print(torch.cuda.get_device_name(device), "\n")
-    # What `darkdeblur-train fit` does on a CPU.
-    memory = freed_memory_kept() if kind == "cpu" else nullcontext()
-    with torch_settings(device), memory, tempfile.TemporaryDirectory() as folder:
+    with torch_settings(device), tempfile.TemporaryDirectory() as folder:
         vgg = VggFeatures(random_vgg(Path(folder)))
         for name in CONFIGS[kind]:
             config = load_config(name, [*OVERRIDES[kind], *ALL_TERMS])

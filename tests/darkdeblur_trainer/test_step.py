@@ -82,11 +82,11 @@ def steps(
     save_file(vgg_state, folder / "vgg.safetensors")
     vgg = VggFeatures(folder / "vgg.safetensors").to(device)
     learners = Learners(config, processes.device, None)
-    if device == "meta":  # where Adam's own kernel is missing; it is watched on the CPU
-        learners.optimizer_g, learners.optimizer_d = (
-            torch.optim.SGD(network.parameters(), lr=0.1, foreach=True)
-            for network in (learners.generator, learners.discriminator)
-        )
+    if device == "meta":  # where Adam's fused kernel is missing; it is watched on the CPU
+        for name, network in (("g", learners.generator), ("d", learners.discriminator)):
+            if isinstance(getattr(learners, f"optimizer_{name}"), torch.optim.Adam):
+                stand_in = torch.optim.SGD(network.parameters(), lr=0.1, foreach=True)
+                setattr(learners, f"optimizer_{name}", stand_in)
     step = TrainingStep(config, learners, vgg, processes)
     synthesizer = PairSynthesizer(config.synthesis, 0, device, fixed_shapes=True)
     images = load_images(config, photographs, folder)
@@ -101,10 +101,15 @@ def steps(
 
 # Numbers on the device "meta" exist as little for the host as those that a GPU has yet to compute;
 # on the CPU everything is really computed, which shows what is read.
+@pytest.mark.parametrize("method", ["adam", "muon"])
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_a_step_neither_waits_for_the_device_nor_copies_to_it(
-    config, device, photographs, tmp_path, vgg16_state, monkeypatch
+    config, device, method, photographs, tmp_path, vgg16_state, monkeypatch
 ):
+    # Wide enough that there is something for Muon.
+    generator = config.generator.model_copy(update={"width": 16})
+    optimizer = config.optimizer.model_copy(update={"method": method})
+    config = config.model_copy(update={"generator": generator, "optimizer": optimizer})
     monkeypatch.setattr(feed, "_fit_on", lambda device, caches: True)
     run = steps(config, device, photographs, tmp_path, vgg16_state)
     next(run)  # constants are moved to the device once

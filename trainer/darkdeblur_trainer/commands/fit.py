@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,6 @@ def _minutes(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from napari_darkdeblur.restore import choose_device
-    from napari_darkdeblur.restore.allocator import freed_memory_kept
-
     from ..config import load_config
     from ..training import fit
 
@@ -52,21 +48,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.validate is not None:
         # Asked here as well, because training images may take an hour to decode.
         config.blurred_for_validation()
-    # Without it a quarter of a step goes into getting memory from the system again and again.
-    on_cpu = choose_device(arguments.device).type == "cpu"
-    with freed_memory_kept() if on_cpu else nullcontext():
-        result = fit(
-            config,
-            arguments.data,
-            arguments.out,
-            validation_data=arguments.validate,
-            vgg_path=arguments.vgg,
-            init=arguments.init,
-            device=arguments.device,
-            max_minutes=arguments.max_minutes,
-            cache_folder=arguments.cache,
-            progress=not arguments.quiet,
-        )
+    result = fit(
+        config,
+        arguments.data,
+        arguments.out,
+        validation_data=arguments.validate,
+        vgg_path=arguments.vgg,
+        init=arguments.init,
+        device=arguments.device,
+        max_minutes=arguments.max_minutes,
+        cache_folder=arguments.cache,
+        progress=not arguments.quiet,
+    )
     if result.reason == "finished":
         print(
             f"All {result.step} steps are done. Export with: "
