@@ -77,6 +77,7 @@ def busy_viewer(viewer: Any) -> Any:
     viewer.add_points([[1, 2]], name="points")
     result.name_overlay.visible = True
     viewer.canvas.grid.stride, viewer.canvas.grid.shape = 2, (2, -1)
+    viewer.canvas.grid.enabled = True
     viewer.canvas.overlays.text.text = "mine"
     viewer.canvas.overlays.text.visible = True
     viewer.layers.selection.active = source
@@ -272,7 +273,7 @@ def test_all_layers_may_be_removed_at_once(busy_viewer, qtbot, mode):
     busy_viewer.layers.select_all()
     busy_viewer.layers.remove_selected()
     assert list(busy_viewer.layers) == []
-    assert (widget.mode, grid.enabled, grid.stride) == ("off", False, 2)
+    assert (widget.mode, grid.enabled, grid.stride) == ("off", True, 2)
     assert [layer.visible for layer in layers if layer.name == "cells"] == [True]
     qtbot.wait(10)  # what was left for later finds nothing to do
 
@@ -383,6 +384,14 @@ def test_contrast_is_shared_while_comparing(viewer):
     assert (before.contrast_limits, after.contrast_limits) == ([20, 100], [0, 90])
     before.contrast_limits = (1, 2)
     assert after.contrast_limits == [0, 90]
+
+
+@pytest.mark.parametrize("mode", ["curtain", "blink"])
+def test_what_lies_on_each_other_is_shown_without_a_grid(busy_viewer, mode):
+    widget = dock(busy_viewer)
+    for way in (mode, "side by side", mode):
+        widget.set_mode(way)
+        assert busy_viewer.canvas.grid.enabled == (way == "side by side")
 
 
 def test_links_that_were_there_stay(viewer):
