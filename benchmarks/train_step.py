@@ -6,6 +6,7 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -60,7 +61,8 @@ def run(quick: bool, rounds: int) -> None:
             if quick:
                 config = config.model_copy(update={"batch_size": 2})
             times = measure(config, device, vgg, rounds)
-            report(name, config, times, work(config, vgg), matmul_peak(config, device))
+            peak = matmul_peak(config, device)
+            report(name, config, times, work(config, vgg), peak, device)
 
 
 def random_vgg(folder: Path) -> Path:
@@ -161,6 +163,14 @@ def timed(part: Callable[[], object], device: torch.device) -> Time:
     return Time(*(1e3 * seconds / repeats for seconds in taken))
 
 
+def clock_of(device: torch.device) -> Callable[[Time], float]:
+    """Return which time tells a part's share.
+
+    On a CPU its own, of all threads: it hardly depends on what else the machine does.
+    """
+    return attrgetter("cpu" if device.type == "cpu" else "wall")
+
+
 def wait(device: torch.device) -> None:
     """Wait until a GPU has done all that it was given."""
     if device.type == "cuda":
@@ -198,13 +208,16 @@ def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
 
 
 def matmul_peak(config: TrainConfig, device: torch.device) -> float:
-    """Return the most FLOP/s of several matrix products in the configuration's precision."""
+    """Return the most FLOP/s of several matrix products in the configuration's precision.
+
+    On a CPU, of one thread.
+    """
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
         first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-        times = [timed(lambda a=first, b=second: a @ b, device).wall for _ in range(5)]
-        best = max(best, 2 * side**3 / min(times) * 1e3)
+        times = [timed(lambda a=first, b=second: a @ b, device) for _ in range(5)]
+        best = max(best, 2 * side**3 / min(map(clock_of(device), times)) * 1e3)
     return best
 
 
@@ -214,25 +227,26 @@ def report(
     times: dict[str, list[Time]],
     operations: dict[str, float],
     peak: float,
+    device: torch.device,
 ) -> None:
     """Print the table of one configuration."""
-    # Whatever else a machine does, its processor's time tells a part's share of a step.
-    clock = "wall" if torch.cuda.is_available() else "cpu"
-    middle = {part: median(getattr(time, clock) for time in taken) for part, taken in times.items()}
-    best = {part: min(time.wall for time in taken) for part, taken in times.items()}
-    speed = config.batch_size / best["step"] * 1e3
+    clock = clock_of(device)
+    middle = {part: median(map(clock, taken)) for part, taken in times.items()}
+    speed = config.batch_size / min(time.wall for time in times["step"]) * 1e3
+    threads = " a thread" if device.type == "cpu" else ""
     print(
         f"\n`{name}`, batch {config.batch_size} of {config.patch} px, {config.precision}"
         f"{', compiled' if config.compile else ''}: {speed:.1f} samples/s at best; "
-        f"matrix products reach {peak / 1e12:.3g} TFLOP/s\n"
+        f"matrix products reach {peak / 1e12:.3g} TFLOP/s{threads}\n"
     )
     rows = []
     for part, taken in times.items():
-        numbers = [median(time.wall for time in taken), best[part]]
-        row = [part, *(f"{value:.1f}" for value in (*numbers, median(t.cpu for t in taken)))]
+        walls = [time.wall for time in taken]
+        numbers = [median(walls), min(walls), median(time.cpu for time in taken)]
+        row = [part, *(f"{number:.1f}" for number in numbers)]
         row += [f"{middle[part] / middle[step]:.1%}" for step in list(times)[-2:]]
         if part in operations:
-            rate = operations[part] / best[part] * 1e3
+            rate = operations[part] / min(map(clock, taken)) * 1e3
             row += [f"{operations[part] / 1e9:.1f}", f"{rate / peak:.0%}"]
         rows.append([*row, "", ""][:8])
     head = ["part", "median ms", "best ms", "CPU ms", "of a plain step", "of a step"]
