@@ -37,6 +37,8 @@ class LayerChoice(ComboBox):
         Takes a layer, and returns whether it is offered.
     """
 
+    value: Any  # magicgui's, whose types are unknown here
+
     def __init__(
         self,
         viewer: napari.viewer.Viewer,
@@ -62,6 +64,17 @@ class LayerChoice(ComboBox):
         self._events = (events.inserted, events.removed, events.reordered, events.renamed)
         for event in self._events:
             event.connect(self._follow)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the viewer's layers anew; tell only if another one is chosen now."""
+        # magicgui knows choices by their texts: a layer that is renamed would be dropped.
+        kept = self.value
+        with self.changed.blocked():
+            super().reset_choices()
+            if kept in self.choices:
+                self.value = kept
+        if self.value is not kept:
+            self.changed.emit(self.value)
 
     def stop_following(self) -> None:
         """Let go of the viewer; to be called when the widget goes away."""

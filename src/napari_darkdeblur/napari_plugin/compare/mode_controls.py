@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -19,25 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from ..controls import button, named
-from ..layer_choice import LayerChoice
 from .blink import Blink
 from .curtain_view import CurtainView
-
-
-class SteadyChoice(LayerChoice):
-    """A combo box of layers that keeps the layer that is chosen when that is renamed."""
-
-    value: Any  # magicgui's, whose types are unknown here
-
-    def reset_choices(self, *_: Any) -> None:
-        """Offer the viewer's layers anew; tell only if another one is chosen now."""
-        kept = self.value
-        with self.changed.blocked():
-            super().reset_choices()
-            if kept in self.choices:
-                self.value = kept
-        if self.value is not kept:
-            self.changed.emit(self.value)
 
 
 class Segments(QWidget):

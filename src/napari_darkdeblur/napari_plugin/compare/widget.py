@@ -10,9 +10,10 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QMainWindow, QVBoxLayout, QWidget
 
 from ..controls import form, named, note, say, scrolled
+from ..layer_choice import LayerChoice
 from ..provenance import provenance_of
 from .comparing import Comparing
-from .mode_controls import BlinkControls, CurtainControls, Segments, SteadyChoice
+from .mode_controls import BlinkControls, CurtainControls, Segments
 from .pair import Pair, newest_pair, why_no_curtain, why_not
 
 if TYPE_CHECKING:
@@ -72,14 +73,14 @@ class CompareWidget(QWidget):
 
     def _build(self) -> None:
         viewer = self._viewer
-        self._before = SteadyChoice(
+        self._before = LayerChoice(
             viewer,
             Image,
             name="before",
             tooltip="The image as it was: on the left, at the top, or first.",
             none="(choose)",
         )
-        self._after = SteadyChoice(
+        self._after = LayerChoice(
             viewer,
             Image,
             name="after",
