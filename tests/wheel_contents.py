@@ -18,6 +18,7 @@ NEEDED = (
     "darkdeblur_trainer/__init__.py",
     "darkdeblur_trainer/py.typed",
     "darkdeblur_trainer/configs/paper.yaml",
+    "darkdeblur_trainer/configs/release-paper.yaml",
     "darkdeblur_trainer/configs/small.yaml",
     "darkdeblur_trainer/configs/smoke.yaml",
 )

@@ -41,7 +41,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x: Tensor = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_ROUNDS):
         square = x @ x.mT
@@ -113,7 +113,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_div_(deviations, (1 - second ** group["step"]) ** 0.5)
         torch._foreach_add_(deviations, 1e-8)
         rate = group["lr"] / (1 - first ** group["step"])
-        torch._foreach_addcdiv_(parameters, means, deviations, -rate)
+        torch._foreach_addcdiv_([*parameters], means, deviations, -rate)
 
     def _state(self, parameter: nn.Parameter, name: str) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
@@ -123,8 +123,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
-    shape = parameter.shape
-    return len(shape) == 4 and min(shape[0], shape[1:].numel()) >= _SMALLEST_SIDE
+    return parameter.ndim == 4 and min(parameter.flatten(1).shape) >= _SMALLEST_SIDE
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
