@@ -12,7 +12,7 @@ from ..controls import button, named, note, say
 if TYPE_CHECKING:
     from ...restore import TileDone
 
-STEPS = 1000  # of the progress bar
+_STEPS = 1000  # of the progress bar
 
 
 class RunPanel(QWidget):
@@ -36,7 +36,7 @@ class RunPanel(QWidget):
         self.run_button = button("run", "Run", "")
         self.run_button.setDefault(True)
         self.bar = named(QProgressBar(), "progress", "How much of the work is done.")
-        self.bar.setRange(0, STEPS)
+        self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.hide()
         self.status = note("status")
@@ -107,8 +107,8 @@ class RunPanel(QWidget):
 
     def tile_done(self, event: TileDone) -> None:
         """Show how far it is."""
-        self.bar.setRange(0, STEPS)
-        self.bar.setValue(round(STEPS * event.fraction))
+        self.bar.setRange(0, _STEPS)
+        self.bar.setValue(round(_STEPS * event.fraction))
         if self.run_button.isEnabled():
             say(self.status, progress_text(event))
 

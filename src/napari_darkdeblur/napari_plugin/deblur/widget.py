@@ -16,7 +16,7 @@ from ...errors import DarkDeblurError, sentence_of
 from ..background import Background
 from ..controls import named, note, say, scrolled
 from ..provenance import input_of
-from ..settings import SettingsError, read_settings, save_as_defaults
+from ..settings import PLUGIN, SettingsError, read_settings, save_as_defaults
 from .estimate import Estimate, estimate_job
 from .job import JobSpec, Outcome, Preparing
 from .job_runner import BusyError, JobRunner
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-PLUGIN = "napari-darkdeblur"
 _SETTLE = 300  # milliseconds without a change, before its consequences are predicted
 
 
