@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import ArgumentParser, CommandError
 from .errors import DarkDeblurError, sentence_of
+from .weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
 
 if TYPE_CHECKING:
     from .filejobs import FileJob
@@ -200,8 +201,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
+        default=AUTO_MODEL,
         metavar="NAME",
-        help="a model's name (see darkdeblur models) or the path of a .safetensors file",
+        help="a model's name (see darkdeblur models), the path of a .safetensors file, or auto "
+        f"(the default): {THOROUGH_MODEL}, if it is there, on a GPU or for small images, else "
+        f"{DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--device",
@@ -230,6 +234,7 @@ def _deblur(arguments: argparse.Namespace) -> int:
         jobs = plan_folder(source, target, overwrite=arguments.overwrite)
     else:
         jobs = [plan_file(source, target, overwrite=arguments.overwrite)]
+    # Before anything is written: a mistake in the options is one for all files.
     model = _load(arguments)
     options = _restore_options(arguments, model)
     if whole_folder:
@@ -240,10 +245,12 @@ def _deblur(arguments: argparse.Namespace) -> int:
     # tqdm shows nothing where standard error is not a terminal (disable=None).
     hidden = None if whole_folder else True
     device = _device_of(model)
+    models = set()
     for job in tqdm(jobs, unit="image", disable=hidden, leave=False):
         result = _restore_file(job, options, arguments.overwrite)
         if result.status == "done":
             device = result.device
+            models.add(result.model)
             continue
         if not whole_folder:
             raise CommandError(_complaint(job, result)) from result.error
@@ -251,7 +258,7 @@ def _deblur(arguments: argparse.Namespace) -> int:
         tqdm.write(f"darkdeblur: error: {_complaint(job, result)}", file=sys.stderr)
     seconds = time.perf_counter() - start
 
-    where = f"with {model.name} on {device}, {seconds:.1f} s"
+    where = f"with {' and '.join(sorted(models) or [model.name])} on {device}, {seconds:.1f} s"
     if whole_folder:
         done = f"Restored {len(jobs) - failed} of {_count(len(jobs), 'image')} into {target}"
         print(f"{done} ({where}){f'; {failed} failed' if failed else ''}.")
@@ -266,7 +273,8 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
     if arguments.scratch is not None and not arguments.scratch.is_dir():
         raise CommandError(f"--scratch {arguments.scratch} is not a folder.")
     return RestoreOptions(
-        model=model,
+        # Each file's size decides anew.
+        model=AUTO_MODEL if arguments.model == AUTO_MODEL else model,
         device=arguments.device,
         axes=arguments.axes,
         value_range=arguments.range,
@@ -404,11 +412,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from .network import DEFAULT_MODEL, list_models, models_folder
+    from .network import list_models, models_folder
 
     entries = list_models()
     # The user's model of the same name is the one that is loaded.
-    default = {entry.name: entry for entry in entries}.get(DEFAULT_MODEL)
+    by_name = {entry.name: entry for entry in entries}
+    default = by_name.get(DEFAULT_MODEL)
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         mark = "*" if entry is default else " "
@@ -416,7 +425,11 @@ def _models(arguments: argparse.Namespace) -> int:
     if not entries:
         print("There are no models.")
     if default is not None:
-        print("\n* is the default.")
+        thorough = by_name.get(THOROUGH_MODEL)
+        if thorough is not None and thorough.usable:
+            print(f"\n* is the default; on a GPU, and for small images, {THOROUGH_MODEL} is.")
+        else:
+            print("\n* is the default.")
     folder = models_folder()
     state = "" if folder.is_dir() else " (not there yet)"
     print(f"\nYour models folder, for .safetensors files: {folder}{state}")
@@ -443,8 +456,8 @@ def _demo(arguments: argparse.Namespace) -> int:
                 f"{folder} holds {', '.join(existing)} already; pass --overwrite to "
                 "replace the files of the last demo, or choose another folder with --out."
             )
-    model = _load(arguments)
     blurred, reference = make_demo_pair()
+    model = _load(arguments, blurred.shape[0] * blurred.shape[1])
     start = time.perf_counter()
     restored = deblur(blurred, model, str(_device_of(model)))
     seconds = time.perf_counter() - start
@@ -501,12 +514,11 @@ def _table(before: Comparison, after: Comparison) -> str:
 # --- common
 
 
-def _load(arguments: argparse.Namespace) -> LoadedModel:
-    from .network import DEFAULT_MODEL
+def _load(arguments: argparse.Namespace, pixels: int | None = None) -> LoadedModel:
     from .restore import load_model
 
     precision: Precision = getattr(arguments, "precision", "fp32")
-    return load_model(arguments.model or DEFAULT_MODEL, arguments.device, precision)
+    return load_model(arguments.model, arguments.device, precision, pixels)
 
 
 def _device_of(model: LoadedModel) -> str:

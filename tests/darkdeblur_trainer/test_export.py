@@ -84,7 +84,7 @@ def test_half_precision_halves_the_file(run, tmp_path):
 
 def test_half_precision_costs_less_than_a_fiftieth_of_a_decibel(tmp_path):
     # The bundled weights are stored so already: each is given digits that rounding takes away.
-    network = copy.deepcopy(load_weights("small-v0").network)
+    network = copy.deepcopy(load_weights().network)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -15,7 +15,7 @@ import tifffile
 from napari_darkdeblur import __version__, cli, deblur, demo, save_weights
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.metrics import compare
-from napari_darkdeblur.network import library
+from napari_darkdeblur.network import DEFAULT_MODEL, library
 
 from .conftest import assert_sentence, make_network
 
@@ -280,12 +280,12 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_models_are_listed_and_the_default_is_marked(run, bundled: Path, models_folder: Path):
     models_folder.mkdir()
-    save_weights(bundled / "small-v0.safetensors", make_network(), summary="The small one.")
+    save_weights(bundled / f"{DEFAULT_MODEL}.safetensors", make_network(), summary="The small one.")
     save_weights(models_folder / "mine.safetensors", make_network(), summary="My own.")
     (models_folder / "broken.safetensors").touch()
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    assert re.search(r"^\* small-v0 +bundled +The small one\.$", out, re.MULTILINE)
+    assert re.search(rf"^\* {DEFAULT_MODEL} +bundled +The small one\.$", out, re.MULTILINE)
     assert re.search(r"^  mine +user +My own\.$", out, re.MULTILINE)
     assert re.search(r"^  broken +user +cannot be used: ", out, re.MULTILINE)
     assert str(models_folder) in out
@@ -293,10 +293,10 @@ def test_models_are_listed_and_the_default_is_marked(run, bundled: Path, models_
 
 def test_the_user_s_own_default_is_the_marked_one(run, bundled: Path, models_folder: Path):
     models_folder.mkdir()
-    save_weights(bundled / "small-v0.safetensors", make_network())
-    shutil.copy(bundled / "small-v0.safetensors", models_folder)
+    save_weights(bundled / f"{DEFAULT_MODEL}.safetensors", make_network())
+    shutil.copy(bundled / f"{DEFAULT_MODEL}.safetensors", models_folder)
     _, out, _ = run("models")
-    assert re.findall(r"^\* small-v0 +(\w+)", out, re.MULTILINE) == ["user"]
+    assert re.findall(rf"^\* {DEFAULT_MODEL} +(\w+)", out, re.MULTILINE) == ["user"]
 
 
 def test_without_models_the_folder_for_them_is_shown(run, bundled: Path, models_folder: Path):
@@ -343,7 +343,7 @@ def test_the_demo_needs_no_arguments(
 ):
     monkeypatch.chdir(tmp_path)
     models_folder.mkdir()
-    save_weights(models_folder / "small-v0.safetensors", make_network())
+    save_weights(models_folder / f"{DEFAULT_MODEL}.safetensors", make_network())
     assert run("demo", "--device", "cpu")[0] == 0
     assert {path.name for path in (tmp_path / "darkdeblur-demo").iterdir()} == set(cli.DEMO_FILES)
 

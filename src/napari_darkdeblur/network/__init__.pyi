@@ -3,7 +3,9 @@
 from .config import GeneratorConfig
 from .generator import DarkDeblurNet
 from .library import (
+    AUTO_MODEL,
     DEFAULT_MODEL,
+    THOROUGH_MODEL,
     ModelEntry,
     find_weights,
     list_models,
@@ -13,7 +15,9 @@ from .library import (
 from .weights_file import LoadedModel, ModelCard, WeightsError, read_card, save_weights
 
 __all__ = [
+    "AUTO_MODEL",
     "DEFAULT_MODEL",
+    "THOROUGH_MODEL",
     "DarkDeblurNet",
     "GeneratorConfig",
     "LoadedModel",

@@ -11,7 +11,9 @@ from typing import Literal
 
 import platformdirs
 
+from ..weights import AUTO_MODEL as AUTO_MODEL
 from ..weights import DEFAULT_MODEL as DEFAULT_MODEL
+from ..weights import THOROUGH_MODEL as THOROUGH_MODEL
 from .weights_file import LoadedModel, WeightsError, load_weights_file, read_card
 
 MODELS_FOLDER_VARIABLE = "DARKDEBLUR_MODELS"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
-from ..network import DEFAULT_MODEL, LoadedModel
+from ..network import AUTO_MODEL, LoadedModel
 from .axes import Axes
 from .events import Event, Finished, Result, Retried
 from .job import Job, OutOfMemoryError, plan_for
@@ -88,7 +88,7 @@ def restore(
 
 def deblur(
     image: PixelArray,
-    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL,
     device: str = "auto",
     **options: Any,
 ) -> NDArray[Any]:
@@ -192,7 +192,8 @@ def estimate(
     """
     options = options or RestoreOptions()
     axes = Axes.parse(options.axes, shape) if options.axes else Axes.guess(shape)
-    loaded = load_model(options.model, options.device, options.precision)
+    pixels = axes.plane_count * axes.height * axes.width
+    loaded = load_model(options.model, options.device, options.precision, pixels)
     held = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     return plan_for(loaded, axes.height, axes.width, options, held), axes.plane_count
 

@@ -187,8 +187,10 @@ class Job:
         return True
 
     def _prepare(self) -> None:
-        options = self.options
-        self.loaded = load_model(options.model, options.device, options.precision)
+        assert self.view is not None
+        view, options = self.view, self.options
+        pixels = view.plane_count * view.height * view.width
+        self.loaded = load_model(options.model, options.device, options.precision, pixels)
         self.plan = self._make_plan(options)
 
     def _go_to_cpu(self) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ..network import DEFAULT_MODEL, LoadedModel, find_weights, load_weights
+from ..network import AUTO_MODEL, LoadedModel, find_weights, load_weights
 from .devices import Precision, choose_device, choose_dtype
 from .image_view import ValueRange
+from .model_choice import choose_model
 from .plan import Tiling
 
 
@@ -25,6 +26,7 @@ class RestoreOptions:
     ----------
     model : str, path-like or LoadedModel
         A model's name or the path of a weights file (see `load_weights`), or a loaded model.
+        ``"auto"`` chooses by device and size (see `choose_model`).
     device : str
         ``"auto"`` (a CUDA device if there is one, else the CPU), ``"cpu"``, ``"cuda"``,
         ``"cuda:1"``, ``"mps"``. If ``"auto"`` chose a device that turns out to have too little
@@ -45,7 +47,7 @@ class RestoreOptions:
         Folder for scratch files; the default is the system's for temporary files.
     """
 
-    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL
+    model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL
     device: str = "auto"
     axes: str | None = None
     value_range: ValueRange = "dtype"
@@ -57,9 +59,10 @@ class RestoreOptions:
 
 
 def load_model(
-    model: str | os.PathLike[str] | LoadedModel = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL,
     device: str = "auto",
     precision: Precision = "fp32",
+    pixels: int | None = None,
 ) -> LoadedModel:
     """Load a model on a device; the last ones loaded by name or path are kept.
 
@@ -71,6 +74,8 @@ def load_model(
         See `RestoreOptions`.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         See `choose_dtype`.
+    pixels : int, optional
+        How many it will restore, which ``"auto"`` goes by; if not given, many.
 
     Returns
     -------
@@ -93,6 +98,8 @@ def load_model(
         # A copy: the caller's network stays where it is.
         network = copy.deepcopy(model.network).to(where, dtype)
         return dataclasses.replace(model, network=network)
+    if model == AUTO_MODEL:
+        model = choose_model(where, pixels)
     path = find_weights(model).absolute()
     # A file that was replaced is read again.
     modified = path.stat().st_mtime_ns if path.is_file() else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DarkDeblurError, sentence_of
+from ...weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
 from ..torch_start import load_torch
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class ModelInfo:
         What else its card says, a line each.
     usable : bool
         Whether its header could be read.
+    automatic : bool
+        Whether it stands for whichever suits the image and the device; its path is no file.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ModelInfo:
     summary: str
     details: tuple[str, ...] = ()
     usable: bool = True
+    automatic: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,7 @@ class Machine:
     Parameters
     ----------
     models : tuple of ModelInfo
-        The bundled ones, then those of the models folder.
-    default_model : str
-        Name of the one that is used if nobody chooses.
+        The choice by itself, the bundled ones, then those of the models folder.
     devices : tuple of str
         Those that work, the best first.
     problem : str
@@ -63,7 +65,6 @@ class Machine:
     """
 
     models: tuple[ModelInfo, ...] = ()
-    default_model: str = ""
     devices: tuple[str, ...] = ()
     problem: str = ""
 
@@ -75,7 +76,7 @@ def look_around(
     try:
         load_torch()
         yield
-        from ...network import DEFAULT_MODEL, list_models
+        from ...network import list_models
         from ...restore import available_devices
 
         models = []
@@ -87,11 +88,23 @@ def look_around(
             else:
                 models.append(ModelInfo(entry.name, entry.path, entry.summary, usable=False))
             yield
-        return Machine(tuple(models), DEFAULT_MODEL, tuple(available_devices()))
+        return Machine((_automatic(models), *models), tuple(available_devices()))
     except (DarkDeblurError, OSError) as error:
         return Machine(problem=sentence_of(error))
     except Exception as error:
         return Machine(problem=f"Looking for models failed: {error}.")
+
+
+def _automatic(models: list[ModelInfo]) -> ModelInfo:
+    if any(model.name == THOROUGH_MODEL and model.usable for model in models):
+        summary = (
+            f"{THOROUGH_MODEL} on a GPU and for small images, {DEFAULT_MODEL} for large ones on "
+            "a CPU."
+        )
+    else:
+        summary = f"Uses {DEFAULT_MODEL}."
+    usable = any(model.name == DEFAULT_MODEL and model.usable for model in models)
+    return ModelInfo(AUTO_MODEL, Path(AUTO_MODEL), summary, usable=usable, automatic=True)
 
 
 def describe_model(path: Path) -> ModelInfo:

@@ -65,8 +65,8 @@ class ModelPicker(QWidget):
         if wanted is not None:
             choose(self.model_box, wanted)
         else:
-            default = next((m.path for m in self._models if m.name == machine.default_model), None)
-            choose(self.model_box, default)
+            # The first that works; what chooses by itself stands on top.
+            choose(self.model_box, next((m.path for m in self._models if m.usable), None))
         self._show_card()
 
     def add(self, model: ModelInfo) -> None:

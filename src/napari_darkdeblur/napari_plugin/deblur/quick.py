@@ -7,7 +7,7 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QTimer
 
 from ...errors import DarkDeblurError
-from ...weights import DEFAULT_MODEL
+from ...weights import AUTO_MODEL
 from ..settings import read_settings
 from .job_runner import JobRunner
 from .options import Options
@@ -36,7 +36,7 @@ def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
         layer = _selected_image(viewer)
         request = Request(
             layer=layer,
-            model=DEFAULT_MODEL,
+            model=AUTO_MODEL,
             options=Options.of(settings),
             results_folder=settings.results_folder,
         )

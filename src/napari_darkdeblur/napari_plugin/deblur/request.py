@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DarkDeblurError
 from ...restore.pixels import check_dtype
+from ...weights import AUTO_MODEL
 from ..layer_pixels import axes_of, full_resolution
 from ..regions import Area, Planes, choose_region
 from .job import JobSpec
@@ -101,7 +102,7 @@ class Request:
             return self.model
         if not self.model.usable:
             raise RequestError(self.model.summary)
-        return self.model.path
+        return AUTO_MODEL if self.model.automatic else self.model.path
 
     def _checked_reference(self, shape: tuple[int, ...]) -> PixelArray | None:
         if self.reference is None:

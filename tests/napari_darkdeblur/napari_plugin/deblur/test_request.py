@@ -98,3 +98,8 @@ def test_options_go_into_the_settings_and_back():
     settings = options.as_settings(PluginSettings(text_overlay=True))
     assert settings.text_overlay
     assert Options.of(settings) == replace(options, device="cuda")
+
+
+def test_the_choice_by_itself_is_left_to_the_engine():
+    auto = ModelInfo("auto", Path("auto"), "Chooses.", automatic=True)
+    assert Request(grey(), auto).spec((0, 0)).options["model"] == "auto"

@@ -16,6 +16,7 @@ from napari_darkdeblur.napari_plugin.deblur import job_runner
 from napari_darkdeblur.napari_plugin.deblur.job import Outcome, Preparing
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import input_of, provenance_of
+from napari_darkdeblur.network import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
 from napari_darkdeblur.restore import Retried, TileDone
 
 from ...conftest import make_network
@@ -73,6 +74,26 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 # --- what it does
+
+
+def test_the_model_is_chosen_by_itself_unless_somebody_does(
+    viewer: Any, qtbot: Any, models_folder: Path
+):
+    widget = DeblurWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Deblur")
+    qtbot.waitUntil(lambda: widget.models.model is not None, timeout=LONG)
+    assert widget.models.model.automatic
+    assert widget.models.card.text() == f"Uses {DEFAULT_MODEL}."
+
+
+def test_the_dock_says_between_which_models_it_is_chosen(
+    viewer: Any, qtbot: Any, models_folder: Path
+):
+    models_folder.mkdir()
+    save_weights(models_folder / f"{THOROUGH_MODEL}.safetensors", make_network())
+    widget = opened(viewer, qtbot, AUTO_MODEL)
+    assert THOROUGH_MODEL in widget.models.card.text()
+    assert DEFAULT_MODEL in widget.models.card.text()
 
 
 @pytest.mark.usefixtures("model")
