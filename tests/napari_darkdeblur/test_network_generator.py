@@ -14,6 +14,7 @@ from napari_darkdeblur.network.blocks import ChannelAttention, ContextualGate
 from .conftest import TINY, make_identity, make_network
 
 UNSHUFFLED = TINY.model_copy(update={"stem": "unshuffle"})
+UNSHUFFLED_BY_4 = TINY.model_copy(update={"stem": "unshuffle4"})
 
 
 def macs_and_parameters(config: GeneratorConfig) -> tuple[float, int]:
@@ -38,7 +39,9 @@ def test_the_small_configuration_is_a_sixteenth_of_the_work():
     assert parameters < 2.3e6
 
 
-@pytest.mark.parametrize("config", [TINY, UNSHUFFLED], ids=["plain", "unshuffle"])
+@pytest.mark.parametrize(
+    "config", [TINY, UNSHUFFLED, UNSHUFFLED_BY_4], ids=["plain", "unshuffle", "unshuffle4"]
+)
 @settings(deadline=None, max_examples=25)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_height_and_width_come_back_the_same(config, height: int, width: int):

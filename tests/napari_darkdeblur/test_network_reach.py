@@ -26,6 +26,9 @@ CONFIGS = {
     "unshuffled, three levels": GeneratorConfig(
         width=4, growth=4, dense_layers=2, levels=3, stem="unshuffle"
     ),
+    "unshuffled by four": GeneratorConfig(
+        width=4, growth=4, dense_layers=2, levels=2, stem="unshuffle4"
+    ),
 }
 
 

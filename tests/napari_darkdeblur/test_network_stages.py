@@ -31,7 +31,7 @@ CONFIGS = {
         contextual_gate=gates,
     )
     for levels in (1, 2, 3, 4)
-    for stem in ("plain", "unshuffle")
+    for stem in ("plain", "unshuffle", "unshuffle4")
     for attention, gates in ((True, True), (False, False))
 }
 

@@ -48,8 +48,14 @@ from .conftest import assert_sentence, make_network
 
 PLAIN = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=3)
 UNSHUFFLED = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=2, stem="unshuffle")
+UNSHUFFLED_BY_4 = UNSHUFFLED.model_copy(update={"stem": "unshuffle4"})
 WITHOUT_ATTENTION = PLAIN.model_copy(update={"channel_attention": False})
-CONFIGS = {"plain": PLAIN, "unshuffled": UNSHUFFLED, "without attention": WITHOUT_ATTENTION}
+CONFIGS = {
+    "plain": PLAIN,
+    "unshuffled": UNSHUFFLED,
+    "unshuffled by four": UNSHUFFLED_BY_4,
+    "without attention": WITHOUT_ATTENTION,
+}
 
 
 def make_model(folder: Path, config: GeneratorConfig) -> LoadedModel:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Sides of the squares that the stems fold.
+_FOLDS = {"plain": 1, "unshuffle": 2, "unshuffle4": 4}
+
 # Bounds exist because a configuration may come from a file that somebody else wrote:
 # an absurd width must be refused before it is allocated.
 Channels = Annotated[int, Field(ge=4, le=512)]
@@ -25,10 +28,10 @@ class GeneratorConfig(BaseModel):
         Convolutions in a dense-attention block (paper: 5).
     levels : int
         Feature levels of the pyramid (paper: 4), each half as fine as the one above.
-    stem : {"plain", "unshuffle"}
+    stem : {"plain", "unshuffle", "unshuffle4"}
         ``"plain"`` works at full resolution, as the paper does. ``"unshuffle"`` folds
         2 × 2 pixels into channels first and unfolds them at the end: a quarter of the
-        work and twice the reach at the same width.
+        work and twice the reach at the same width. ``"unshuffle4"`` folds 4 × 4 pixels.
     channel_attention : bool
         Squeeze-excitation residual of the dense-attention block (eqs. 2-5). Off, the
         block's plain input is the residual (Table 4, "Base" and "CG").
@@ -52,7 +55,7 @@ class GeneratorConfig(BaseModel):
     growth: Channels = 32
     dense_layers: Annotated[int, Field(ge=2, le=16)] = 5
     levels: Annotated[int, Field(ge=1, le=6)] = 4
-    stem: Literal["plain", "unshuffle"] = "plain"
+    stem: Literal["plain", "unshuffle", "unshuffle4"] = "plain"
     channel_attention: bool = True
     contextual_gate: bool = True
     attention_reduction: Annotated[int, Field(ge=1, le=512)] = 16
@@ -76,7 +79,7 @@ class GeneratorConfig(BaseModel):
     @property
     def fold(self) -> int:
         """Side of the square of pixels that the stem folds into channels."""
-        return 2 if self.stem == "unshuffle" else 1
+        return _FOLDS[self.stem]
 
     @property
     def stride(self) -> int:
