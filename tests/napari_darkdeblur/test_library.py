@@ -77,10 +77,10 @@ def test_a_name_and_a_path_are_told_apart(
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("smal-v0", "did you mean 'small-v0'?"), ("zzz", "there are 'paper-v1', 'small-v0'.")],
+    [("smal-v1", "did you mean 'small-v1'?"), ("zzz", "there are 'paper-v1', 'small-v1'.")],
 )
 def test_an_unknown_name_gets_a_hint(bundled: Path, name: str, says: str):
-    for stem in ("small-v0", "paper-v1"):
+    for stem in ("small-v1", "paper-v1"):
         save_weights(bundled / f"{stem}.safetensors", make_network())
     with pytest.raises(WeightsError) as caught:
         load_weights(name)
