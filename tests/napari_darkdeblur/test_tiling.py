@@ -592,7 +592,7 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
             raise torch.OutOfMemoryError("MPS backend out of memory")
         return original(*args)
 
-    def load(model, device="auto", precision="fp32"):
+    def load(model, device="auto", precision="fp32", pixels=None):
         if device == "cpu":
             on_cpu.append(True)
         return model
@@ -620,7 +620,7 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
 def test_a_gpu_too_full_for_the_model_hands_over_to_the_cpu(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
-    def load(asked, device="auto", precision="fp32"):
+    def load(asked, device="auto", precision="fp32", pixels=None):
         if device != "cpu":
             raise error
         return model
