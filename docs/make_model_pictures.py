@@ -6,7 +6,8 @@ Run it after weights have been trained, from the repository:
 
 It draws ``docs/models/NAME-training.png`` from ``docs/models/NAME-training.jsonl``, which is the
 ``metrics.jsonl`` of the run, and ``docs/models/NAME-failures.jpg`` from photographs that come with
-scikit-image, spoilt in ways that the model was not trained for.
+scikit-image, spoilt in ways that the model was not trained for. It needs matplotlib (extra
+"train").
 """
 
 from __future__ import annotations

@@ -412,12 +412,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from .network import list_models, models_folder
+    from .network import has_model, list_models, models_folder
 
     entries = list_models()
     # The user's model of the same name is the one that is loaded.
-    by_name = {entry.name: entry for entry in entries}
-    default = by_name.get(DEFAULT_MODEL)
+    default = {entry.name: entry for entry in entries}.get(DEFAULT_MODEL)
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         mark = "*" if entry is default else " "
@@ -425,8 +424,7 @@ def _models(arguments: argparse.Namespace) -> int:
     if not entries:
         print("There are no models.")
     if default is not None:
-        thorough = by_name.get(THOROUGH_MODEL)
-        if thorough is not None and thorough.usable:
+        if has_model(THOROUGH_MODEL):
             print(f"\n* is the default; on a GPU, and for small images, {THOROUGH_MODEL} is.")
         else:
             print("\n* is the default.")

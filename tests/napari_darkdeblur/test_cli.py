@@ -15,7 +15,7 @@ import tifffile
 from napari_darkdeblur import __version__, cli, deblur, demo, save_weights
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.metrics import compare
-from napari_darkdeblur.network import DEFAULT_MODEL, library
+from napari_darkdeblur.network import DEFAULT_MODEL, THOROUGH_MODEL, library
 
 from .conftest import assert_sentence, make_network
 
@@ -297,6 +297,26 @@ def test_the_user_s_own_default_is_the_marked_one(run, bundled: Path, models_fol
     shutil.copy(bundled / f"{DEFAULT_MODEL}.safetensors", models_folder)
     _, out, _ = run("models")
     assert re.findall(rf"^\* {DEFAULT_MODEL} +(\w+)", out, re.MULTILINE) == ["user"]
+
+
+def test_both_models_of_auto_are_named(run, bundled: Path):
+    for name in (DEFAULT_MODEL, THOROUGH_MODEL):
+        save_weights(bundled / f"{name}.safetensors", make_network())
+    _, out, _ = run("models")
+    assert f"on a GPU, and for small images, {THOROUGH_MODEL} is." in out
+
+
+def test_auto_says_which_model_it_chose_for_each_size(run, bundled: Path, tmp_path: Path):
+    for name in (DEFAULT_MODEL, THOROUGH_MODEL):
+        save_weights(bundled / f"{name}.safetensors", make_network())
+    source = tmp_path / "in"
+    source.mkdir()
+    write_image(source / "small.png", np.zeros((16, 16, 3), np.uint8))
+    _, out, _ = run("deblur", source / "small.png", tmp_path / "out.png", "--device", "cpu")
+    assert f"(with {THOROUGH_MODEL} on cpu" in out
+    write_image(source / "large.png", np.zeros((520, 520, 3), np.uint8))
+    _, out, _ = run("deblur", source, tmp_path / "out", "--device", "cpu")
+    assert f"(with {THOROUGH_MODEL} and {DEFAULT_MODEL} on cpu" in out
 
 
 def test_without_models_the_folder_for_them_is_shown(run, bundled: Path, models_folder: Path):

@@ -78,6 +78,12 @@ def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
     return entries
 
 
+def has_model(name: str) -> bool:
+    """Return whether a model can be loaded by its name."""
+    by_name = {entry.name: entry for entry in list_models()}
+    return name in by_name and by_name[name].usable
+
+
 def find_weights(path_or_name: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     """Return the file that a name or path stands for, without reading it.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..network import DEFAULT_MODEL, THOROUGH_MODEL, list_models
+from ..network import DEFAULT_MODEL, THOROUGH_MODEL, has_model
 
-# A CPU takes about 16 times as long with the thorough model: half a minute for this many pixels.
+# The thorough model is 16 times the work: on a CPU more than that keeps people waiting.
 SMALL_IMAGE = 512 * 512
 
 
@@ -27,6 +27,4 @@ def choose_model(device: torch.device, pixels: int | None = None) -> str:
         bundled nor in the models folder, `DEFAULT_MODEL`.
     """
     quick = device.type != "cpu" or (pixels is not None and pixels <= SMALL_IMAGE)
-    if quick and any(entry.name == THOROUGH_MODEL and entry.usable for entry in list_models()):
-        return THOROUGH_MODEL
-    return DEFAULT_MODEL
+    return THOROUGH_MODEL if quick and has_model(THOROUGH_MODEL) else DEFAULT_MODEL

@@ -88,23 +88,31 @@ def look_around(
             else:
                 models.append(ModelInfo(entry.name, entry.path, entry.summary, usable=False))
             yield
-        return Machine((_automatic(models), *models), tuple(available_devices()))
+        return Machine((_automatic(), *models), tuple(available_devices()))
     except (DarkDeblurError, OSError) as error:
         return Machine(problem=sentence_of(error))
     except Exception as error:
         return Machine(problem=f"Looking for models failed: {error}.")
 
 
-def _automatic(models: list[ModelInfo]) -> ModelInfo:
-    if any(model.name == THOROUGH_MODEL and model.usable for model in models):
+def _automatic() -> ModelInfo:
+    from ...network import has_model
+
+    # Not of the models that are offered: a folder chosen in the preferences has no say in it.
+    if has_model(THOROUGH_MODEL):
         summary = (
             f"{THOROUGH_MODEL} on a GPU and for small images, {DEFAULT_MODEL} for large ones on "
             "a CPU."
         )
     else:
         summary = f"Uses {DEFAULT_MODEL}."
-    usable = any(model.name == DEFAULT_MODEL and model.usable for model in models)
-    return ModelInfo(AUTO_MODEL, Path(AUTO_MODEL), summary, usable=usable, automatic=True)
+    return ModelInfo(
+        AUTO_MODEL,
+        Path(AUTO_MODEL),
+        summary,
+        usable=has_model(DEFAULT_MODEL),
+        automatic=True,
+    )
 
 
 def describe_model(path: Path) -> ModelInfo:
