@@ -140,8 +140,12 @@ def test_planes_are_what_moving_the_axes_by_hand_gives(named: tuple[str, np.ndar
         order.append(letters.index(axes.colour_letter))
     by_hand = array.transpose(order).reshape(-1, axes.height, axes.width, axes.channels)
     assert len(by_hand) == axes.plane_count
+    assert axes.pixel_count == array.size // axes.channels
     for plane, expected in enumerate(by_hand):
-        np.testing.assert_array_equal(axes.to_hwc(array[axes.index(plane)]), expected)
+        block = array[axes.index(plane)]
+        np.testing.assert_array_equal(axes.to_hwc(block), expected)
+        picture = expected[..., 0] if axes.channels == 1 else expected[..., :3]
+        np.testing.assert_array_equal(axes.to_picture(block), picture)
 
 
 @settings(deadline=None, max_examples=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,16 +60,23 @@ def test_auto_loads_what_was_chosen(thorough: Path):
 
 
 def test_all_planes_count(thorough: Path):
-    def model_for(planes: int) -> str:
-        stack = np.zeros((planes, 256, 256), np.uint8)
-        events = restore(stack, np.empty_like(stack), RestoreOptions(device="cpu", axes="ZYX"))
-        for event in events:
-            if isinstance(event, ModelReady):
-                return event.model
-        raise AssertionError("no model was made ready")
-
     assert model_for(4) == THOROUGH_MODEL
     assert model_for(5) == DEFAULT_MODEL
+
+
+def test_a_part_can_have_the_model_of_the_whole(thorough: Path):
+    assert model_for(1, auto_pixels=SMALL_IMAGE + 1) == DEFAULT_MODEL
+    assert model_for(5, auto_pixels=1) == THOROUGH_MODEL
+
+
+def model_for(planes: int, **options: Any) -> str:
+    """Return the model that restores so many planes of 256 × 256 pixels on a CPU."""
+    stack = np.zeros((planes, 256, 256), np.uint8)
+    how = RestoreOptions(device="cpu", axes="ZYX", **options)
+    for event in restore(stack, np.empty_like(stack), how):
+        if isinstance(event, ModelReady):
+            return event.model
+    raise AssertionError("no model was made ready")
 
 
 def test_an_estimate_is_of_the_chosen_model(thorough: Path):

@@ -174,6 +174,4 @@ def read_plane(
     ndarray
         (h, w) for grey, else (h, w, 3), of the layer's dtype; alpha is left out.
     """
-    block = np.asarray(full_resolution(layer)[axes.index(plane, rows, columns)])
-    pixels = axes.to_hwc(block)
-    return pixels[..., 0] if axes.colour == "grey" else pixels[..., :3]
+    return axes.to_picture(np.asarray(full_resolution(layer)[axes.index(plane, rows, columns)]))

@@ -178,6 +178,11 @@ class Axes:
         """How many planes there are, at least 1."""
         return math.prod(self.plane_shape)
 
+    @property
+    def pixel_count(self) -> int:
+        """How many pixels there are, over all planes."""
+        return self.plane_count * self.height * self.width
+
     def coordinates(self, plane: int) -> dict[str, int]:
         """Return where a plane lies along each axis of planes, counted from 0.
 
@@ -251,6 +256,22 @@ class Axes:
         order = self._block_letters
         hwc = block.transpose([order.index(letter) for letter in f"YX{self.colour_letter or ''}"])
         return hwc if self.colour_letter else hwc[..., None]
+
+    def to_picture(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return a block as the metrics and the canvas take pictures: without alpha.
+
+        Parameters
+        ----------
+        block : ndarray
+            See `to_hwc`.
+
+        Returns
+        -------
+        ndarray
+            A view, (h, w) for grey, else (h, w, 3).
+        """
+        pixels = self.to_hwc(block)
+        return pixels[..., 0] if self.colour == "grey" else pixels[..., :3]
 
     def from_hwc(self, block: NDArray[Any]) -> NDArray[Any]:
         """Return (h, w, channels) in the order of a block that `index` stands for.

@@ -21,7 +21,7 @@ from ..network import AUTO_MODEL, LoadedModel
 from .axes import Axes
 from .events import Event, Finished, Result, Retried
 from .job import Job, OutOfMemoryError, plan_for
-from .options import RestoreOptions, load_model
+from .options import RestoreOptions
 from .pixels import PixelArray, StoppedError, check_dtype
 from .plan import Plan
 from .plane_io import Output
@@ -192,8 +192,7 @@ def estimate(
     """
     options = options or RestoreOptions()
     axes = Axes.parse(options.axes, shape) if options.axes else Axes.guess(shape)
-    pixels = axes.plane_count * axes.height * axes.width
-    loaded = load_model(options.model, options.device, options.precision, pixels)
+    loaded = options.load_model(axes.pixel_count)
     held = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     return plan_for(loaded, axes.height, axes.width, options, held), axes.plane_count
 

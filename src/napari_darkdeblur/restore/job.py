@@ -19,7 +19,7 @@ from .devices import choose_device, free_unused, numerics
 from .events import Event, ModelReady, PlaneDone, Result, Retried
 from .image_view import ImageView
 from .memory import default_budget
-from .options import RestoreOptions, load_model
+from .options import RestoreOptions
 from .pixels import PixelArray, PixelError, StoppedError
 from .plan import Plan, Tiling
 from .plane import restore_plane
@@ -189,8 +189,7 @@ class Job:
     def _prepare(self) -> None:
         assert self.view is not None
         view, options = self.view, self.options
-        pixels = view.plane_count * view.height * view.width
-        self.loaded = load_model(options.model, options.device, options.precision, pixels)
+        self.loaded = options.load_model(view.axes.pixel_count)
         self.plan = self._make_plan(options)
 
     def _go_to_cpu(self) -> None:

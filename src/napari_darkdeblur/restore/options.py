@@ -45,6 +45,9 @@ class RestoreOptions:
         See `choose_dtype`.
     scratch : pathlib.Path, optional
         Folder for scratch files; the default is the system's for temporary files.
+    auto_pixels : int, optional
+        How many pixels the model ``"auto"`` is chosen for; the default is the image's. With it,
+        a preview of a part has the same model as the whole.
     """
 
     model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL
@@ -56,6 +59,12 @@ class RestoreOptions:
     memory: int | None = None
     precision: Precision = "fp32"
     scratch: Path | None = None
+    auto_pixels: int | None = None
+
+    def load_model(self, pixels: int) -> LoadedModel:
+        """Load the model for an image of so many pixels, over all planes; see `load_model`."""
+        chosen_for = pixels if self.auto_pixels is None else self.auto_pixels
+        return load_model(self.model, self.device, self.precision, chosen_for)
 
 
 def load_model(

@@ -73,6 +73,11 @@ class JobSpec:
         return (*self.region.shape, *self.array.shape[len(self.region.start) :])
 
     @property
+    def pixel_count(self) -> int:
+        """How many pixels are restored."""
+        return Axes.parse(self.axes, self.shape).pixel_count
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The result's dtype."""
         return np.dtype(np.float32 if self.output_dtype == "float32" else self.array.dtype)
@@ -224,8 +229,7 @@ def _compare(
     plane = axes.plane_count // 2
 
     def image(array: PixelArray) -> NDArray[np.float64]:
-        pixels = axes.to_hwc(np.asarray(array[axes.index(plane)]).astype(np.float64))
-        pixels = pixels[..., 0] if axes.colour == "grey" else pixels[..., :3]
+        pixels = axes.to_picture(np.asarray(array[axes.index(plane)]).astype(np.float64))
         return np.clip(np.nan_to_num((pixels - black) / (white - black)), 0, 1)
 
     before = image(spec.region.of(spec.array))

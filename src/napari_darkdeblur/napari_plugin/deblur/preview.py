@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,13 +97,8 @@ class Preview(QObject):
 
     def _start(self) -> None:
         request = self._request()
-        options = replace(request.options, tiling="exact", tile=_TILE)
-        request = replace(
-            request, planes="current", area="visible", reference=None, options=options
-        )
-        dims = self._viewer.dims
         try:
-            spec = request.spec(dims.point, dims.ndisplay)
+            spec = self._spec_of(request)
         except DarkDeblurError as error:
             self.told.emit(f"No preview: {error}")
             return
@@ -114,6 +110,18 @@ class Preview(QObject):
         self._destination = Destination.of(request.layer, spec.region, SUFFIX)
         self.told.emit("Restoring what the canvas shows…")
         self._background.start(functools.partial(run_job, spec))
+
+    def _spec_of(self, request: Request) -> JobSpec:
+        """Return the job of the preview: what the canvas shows, as the request would restore it."""
+        point, ndisplay = self._viewer.dims.point, self._viewer.dims.ndisplay
+        request = replace(request, reference=None)
+        options = replace(request.options, tiling="exact", tile=_TILE)
+        shown = replace(request, planes="current", area="visible", options=options)
+        spec = shown.spec(point, ndisplay)
+        # It may ask for an area that is not drawn yet, while there is something to show already.
+        with contextlib.suppress(DarkDeblurError):
+            spec.options["auto_pixels"] = request.spec(point, ndisplay).pixel_count
+        return spec
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if outcome.status != "done":

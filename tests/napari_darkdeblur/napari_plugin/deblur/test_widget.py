@@ -339,6 +339,19 @@ def test_the_preview_follows_what_is_shown_and_goes(viewer, qtbot):
     assert shown() is None
 
 
+def test_the_preview_is_made_with_the_model_of_the_whole_stack(
+    viewer: Any, qtbot: Any, models_folder: Path
+):
+    models_folder.mkdir()
+    save_weights(models_folder / f"{THOROUGH_MODEL}.safetensors", make_network())
+    # One plane alone would have the thorough one.
+    viewer.add_image(image((5, 256, 256)), name="cells")
+    widget = opened(viewer, qtbot, AUTO_MODEL)
+    widget.preview_box.click()
+    qtbot.waitUntil(lambda: "cells [preview]" in viewer.layers, timeout=LONG)
+    assert provenance_of(viewer.layers["cells [preview]"]).model.name == DEFAULT_MODEL
+
+
 def test_the_module_is_light_until_it_is_used():
     """Opening the menu must not load torch."""
     from ...test_import import modules_after
