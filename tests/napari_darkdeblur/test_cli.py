@@ -13,6 +13,8 @@ import pytest
 import tifffile
 
 from napari_darkdeblur import __version__, cli, deblur, demo, save_weights
+from napari_darkdeblur.commands import deblur as deblur_command
+from napari_darkdeblur.commands.demo import DEMO_FILES
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.metrics import compare
 from napari_darkdeblur.network import DEFAULT_MODEL, THOROUGH_MODEL, library
@@ -166,7 +168,9 @@ def test_a_file_is_restored_in_place_only_when_asked(run, photo: Path, random_mo
 def test_existing_output_is_found_before_the_work(
     run, photo: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cli, "_load", lambda arguments: pytest.fail("work was begun"))
+    monkeypatch.setattr(
+        deblur_command, "chosen_model", lambda arguments: pytest.fail("work was begun")
+    )
     assert run("deblur", photo, photo, "--model", identity)[0] == 2
 
 
@@ -334,7 +338,7 @@ def test_the_demo_measures_what_it_wrote(run, tmp_path: Path, random_model: Path
     target = tmp_path / "demo"
     code, out, err = run("demo", "--out", target, "--model", random_model)
     assert (code, err) == (0, "")
-    files = {name: read_image(target / name).pixels for name in cli.DEMO_FILES}
+    files = {name: read_image(target / name).pixels for name in DEMO_FILES}
     assert sorted(path.name for path in target.iterdir()) == sorted(files)
     pair = demo.make_demo_pair()
     np.testing.assert_array_equal(files["blurred.png"], pair.blurred)
@@ -365,7 +369,7 @@ def test_the_demo_needs_no_arguments(
     models_folder.mkdir()
     save_weights(models_folder / f"{DEFAULT_MODEL}.safetensors", make_network())
     assert run("demo", "--device", "cpu")[0] == 0
-    assert {path.name for path in (tmp_path / "darkdeblur-demo").iterdir()} == set(cli.DEMO_FILES)
+    assert {path.name for path in (tmp_path / "darkdeblur-demo").iterdir()} == set(DEMO_FILES)
 
 
 @pytest.mark.usefixtures("small_photograph")
@@ -404,7 +408,7 @@ def test_an_interrupt_ends_quietly(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_restore_file", interrupt)
+    monkeypatch.setattr(deblur_command, "_restore_file", interrupt)
     assert run("deblur", photo, tmp_path / "out.png", "--model", identity) == (130, "", "")
 
 
@@ -414,7 +418,7 @@ def test_a_failing_disk_costs_one_sentence(
     def fail(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "out.png")
 
-    monkeypatch.setattr(cli, "_restore_file", fail)
+    monkeypatch.setattr(deblur_command, "_restore_file", fail)
     code, _, err = run("deblur", photo, tmp_path / "out.png", "--model", identity)
     assert code == 2
     assert "out.png: Permission denied" in complaint(err)
@@ -438,7 +442,7 @@ def test_a_bug_is_not_hidden(
     def fail(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(cli, "_restore_file", fail)
+    monkeypatch.setattr(deblur_command, "_restore_file", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["deblur", str(photo), str(tmp_path / "out.png"), "--model", str(identity)])
 

@@ -1,0 +1,222 @@
+"""``darkdeblur deblur``: restore an image file, or all images in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import CommandError
+from ..weights import AUTO_MODEL
+from .options import add_model_options, add_overwrite, chosen_model, count, device_of, parse_limits
+
+if TYPE_CHECKING:
+    from ..filejobs import FileJob
+    from ..network import LoadedModel
+    from ..restore import RestoreOptions, Result, ValueRange
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to ``darkdeblur``'s."""
+    parser = commands.add_parser(
+        "deblur",
+        help="restore an image file, or all images in a folder",
+        description="Restore an image file, or all PNG, JPEG and TIFF files of a folder "
+        "(not of its subfolders). Size, bit depth, transparency and metadata stay as they "
+        "are.",
+    )
+    parser.add_argument("input", metavar="INPUT", type=Path, help="an image file or a folder")
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        type=Path,
+        help="the file to write, whose ending decides the format; for a folder, a folder, "
+        "in which the files have the same names",
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        "--range",
+        type=_parse_range,
+        default="dtype",
+        metavar="R",
+        help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
+        "(--range=-1,1 if LO is negative); dtype (the default): 0 and the greatest value of "
+        "the bit depth for integers, 0 and 1 for floats; data: the least and the greatest "
+        "value of the whole image; percentile: its 0.1 and 99.9 percentiles",
+    )
+    parser.add_argument(
+        "--axes",
+        metavar="A",
+        help="a letter for each axis, such as TCYX; C at the end or S anywhere is RGB(A), "
+        "everything but Y and X is restored plane by plane; by default what the file says",
+    )
+    parser.add_argument(
+        "--tiling",
+        choices=["auto", "whole", "exact", "local", "fast"],
+        default="auto",
+        help="whole: at once; exact: the same in tiles; local: gates follow the surroundings; "
+        "fast: gates from a sample; auto (the default): whole if it fits and is quick, "
+        "else exact",
+    )
+    parser.add_argument("--tile", type=int, metavar="N", help="side of a tile in pixels")
+    parser.add_argument(
+        "--memory",
+        type=_parse_memory,
+        metavar="M",
+        help="how much memory it may take, such as 4GB; by default a share of what is free",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "tf32", "bf16", "fp16"],
+        default="fp32",
+        help="fp32 (the default), or on a GPU tf32, bf16 or fp16, which are faster",
+    )
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="folder for scratch files, should memory not suffice",
+    )
+    add_overwrite(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..filejobs import plan_file, plan_folder
+
+    source: Path = arguments.input
+    target: Path = arguments.output
+    whole_folder = source.is_dir()
+    if whole_folder:
+        jobs = plan_folder(source, target, overwrite=arguments.overwrite)
+    else:
+        jobs = [plan_file(source, target, overwrite=arguments.overwrite)]
+    # Before anything is written: a mistake in the options is one for all files.
+    model = chosen_model(arguments)
+    options = _restore_options(arguments, model)
+    if whole_folder:
+        target.mkdir(parents=True, exist_ok=True)
+
+    failed = 0
+    start = time.perf_counter()
+    # tqdm shows nothing where standard error is not a terminal (disable=None).
+    hidden = None if whole_folder else True
+    device = device_of(model)
+    models = set()
+    for job in tqdm(jobs, unit="image", disable=hidden, leave=False):
+        result = _restore_file(job, options, arguments.overwrite)
+        if result.status == "done":
+            device = result.device
+            models.add(result.model)
+            continue
+        if not whole_folder:
+            raise CommandError(_complaint(job, result)) from result.error
+        failed += 1
+        tqdm.write(f"darkdeblur: error: {_complaint(job, result)}", file=sys.stderr)
+    seconds = time.perf_counter() - start
+
+    where = f"with {' and '.join(sorted(models) or [model.name])} on {device}, {seconds:.1f} s"
+    if whole_folder:
+        done = f"Restored {len(jobs) - failed} of {count(len(jobs), 'image')} into {target}"
+        print(f"{done} ({where}){f'; {failed} failed' if failed else ''}.")
+    else:
+        print(f"Restored {source} to {target} ({where}).")
+    return 1 if failed else 0
+
+
+def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> RestoreOptions:
+    from ..restore import RestoreOptions
+
+    if arguments.scratch is not None and not arguments.scratch.is_dir():
+        raise CommandError(f"--scratch {arguments.scratch} is not a folder.")
+    return RestoreOptions(
+        # Each file's size decides anew.
+        model=AUTO_MODEL if arguments.model == AUTO_MODEL else model,
+        device=arguments.device,
+        axes=arguments.axes,
+        value_range=arguments.range,
+        tiling=arguments.tiling,
+        tile=arguments.tile,
+        memory=arguments.memory,
+        precision=arguments.precision,
+        scratch=arguments.scratch,
+    )
+
+
+def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Result:
+    import torch
+    from tqdm import tqdm
+
+    from ..filejobs import restore_file
+    from ..restore import Finished, ModelReady, Plan, Result, Retried, TileDone
+    from ..restore.allocator import freed_memory_kept
+    from ..restore.memory import free_memory
+
+    def note(text: str) -> None:
+        tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
+
+    def note_shortage(plan: Plan) -> None:
+        if plan.scratch_bytes or {"host", "recompute"} & set(plan.places.values()):
+            note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
+
+    result = Result("failed")
+    layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False)
+        )
+        for event in restore_file(job, options, overwrite=overwrite):
+            if isinstance(event, ModelReady):
+                # Faster, but it may take almost twice the memory: only where that is plenty.
+                room = free_memory(torch.device("cpu"))
+                if options.memory is None and 2 * event.plan.peak_bytes < room:
+                    stack.enter_context(freed_memory_kept())
+                for text in event.notes:
+                    note(text)
+                note_shortage(event.plan)
+            elif isinstance(event, TileDone):
+                plane = f"plane {event.plane + 1}/{event.planes}, " if event.planes > 1 else ""
+                bar.set_postfix_str(f"{plane}tile {event.done}/{event.total}", refresh=False)
+                bar.update(event.fraction - bar.n)
+            elif isinstance(event, Retried):
+                note(event.reason)
+                note_shortage(event.plan)
+            elif isinstance(event, Finished):
+                result = event.result
+    return result
+
+
+def _complaint(job: FileJob, result: Result) -> str:
+    """Return why a file was not restored, in terms of this command."""
+    from ..restore import ValueRangeError
+
+    error = result.error
+    if isinstance(error, ValueRangeError):
+        low, high = error.found
+        return (
+            f"{job.source} has values from {low:.6g} to {high:.6g}, outside "
+            f"{error.allowed[0]:g} to {error.allowed[1]:g}; give the values of black and of "
+            "white with --range LO,HI, or take them from the image with --range data."
+        )
+    names_file = str(job.source) in result.message or str(job.target) in result.message
+    return result.message if names_file else f"{job.source}: {result.message}"
+
+
+def _parse_range(text: str) -> ValueRange:
+    if text in ("dtype", "data", "percentile"):
+        return text  # type: ignore[return-value]
+    return parse_limits(text, "; write two numbers, as in 0,4095, or dtype, data or percentile")
+
+
+def _parse_memory(text: str) -> int:
+    from ..restore.amounts import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
