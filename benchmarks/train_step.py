@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from darkdeblur_trainer.config import LossConfig, TrainConfig, load_config
+from darkdeblur_trainer.config import LossConfig, TrainConfig
+from darkdeblur_trainer.config_files import load_config
 from darkdeblur_trainer.data import ImageCache
 from darkdeblur_trainer.discriminator import adversarial_loss
 from darkdeblur_trainer.feed import TrainingImages, batches

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from darkdeblur_trainer.config import TrainConfig, parse_config
+from darkdeblur_trainer.config import TrainConfig
+from darkdeblur_trainer.config_files import parse_config
 
 # A network and a run that take seconds; everything random and every term but VGG is in it.
 TINY = {

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from darkdeblur_trainer.cli import main, parse_arguments
-from darkdeblur_trainer.config import load_config
+from darkdeblur_trainer.config_files import load_config
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, save_weights
 
 # One preset, small images, no methods beside the models, and a table that is easy to read.

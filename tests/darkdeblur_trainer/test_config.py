@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from darkdeblur_trainer.config import (
-    ConfigError,
-    TrainConfig,
-    bundled_configs,
-    differences,
-    load_config,
-    parse_config,
-)
+from darkdeblur_trainer.config import ConfigError, TrainConfig
+from darkdeblur_trainer.config_files import bundled_configs, differences, load_config, parse_config
 from darkdeblur_trainer.synthesis import Degradation
 from napari_darkdeblur.network import GeneratorConfig
 

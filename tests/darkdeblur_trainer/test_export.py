@@ -24,7 +24,7 @@ from .conftest import TINY, scene
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, photographs):
-    from darkdeblur_trainer.config import parse_config
+    from darkdeblur_trainer.config_files import parse_config
 
     folder = tmp_path_factory.mktemp("export")
     fit(

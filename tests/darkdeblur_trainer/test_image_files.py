@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from darkdeblur_trainer.config import parse_config
+from darkdeblur_trainer.config_files import parse_config
 from darkdeblur_trainer.data import DataError, cache_images, find_images
 from darkdeblur_trainer.feed import load_images
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from darkdeblur_trainer.config import parse_config
+from darkdeblur_trainer.config_files import parse_config
 from darkdeblur_trainer.data import CropSampler, DataError, ImageCache, cache_images, find_images
 from darkdeblur_trainer.data.image_cache import as_rgb8
 from darkdeblur_trainer.feed import _Crops, _leave_signals_to_the_trainer, load_images

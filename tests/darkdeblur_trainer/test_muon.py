@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkdeblur_trainer.config import parse_config
+from darkdeblur_trainer.config_files import parse_config
 from darkdeblur_trainer.learners import Learners
 from darkdeblur_trainer.muon import Muon, orthogonal
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from darkdeblur_trainer.config import load_config
+from darkdeblur_trainer.config_files import load_config
 from darkdeblur_trainer.learners import learning_rate
 from darkdeblur_trainer.synthesis import PairSynthesizer
 from darkdeblur_trainer.training import fit

@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from darkdeblur_trainer import feed
-from darkdeblur_trainer.config import TermConfig, TrainConfig, parse_config
+from darkdeblur_trainer.config import TermConfig, TrainConfig
+from darkdeblur_trainer.config_files import parse_config
 from darkdeblur_trainer.feed import batches, load_images
 from darkdeblur_trainer.learners import Learners, learning_rate
 from darkdeblur_trainer.parallel import Processes

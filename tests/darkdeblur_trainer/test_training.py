@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from darkdeblur_trainer.checkpoint import CheckpointFolder
-from darkdeblur_trainer.config import ConfigError, OptimizerConfig, load_config, parse_config
+from darkdeblur_trainer.config import ConfigError, OptimizerConfig
+from darkdeblur_trainer.config_files import load_config, parse_config
 from darkdeblur_trainer.learners import Learners, learning_rate
 from darkdeblur_trainer.records import Recorder, RecordError, RunError, RunFolder
 from darkdeblur_trainer.training import TrainingError, fit

@@ -24,7 +24,8 @@ from napari_darkdeblur import __version__
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.errors import DarkDeblurError
 
-from .config import ConfigError, TrainConfig, differences, parse_config
+from .config import ConfigError, TrainConfig
+from .config_files import differences, parse_config
 
 try:
     from torch.utils.tensorboard import SummaryWriter

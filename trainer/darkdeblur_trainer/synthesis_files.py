@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from napari_darkdeblur.imagefiles import read_image, write_image
 
-from .config import ConfigError, parse_override, parse_section
+from .config import ConfigError
+from .config_files import parse_override, parse_section
 from .data import images_by_stem
 from .data.image_cache import as_rgb8
 from .synthesis import Degradation, PairSynthesizer

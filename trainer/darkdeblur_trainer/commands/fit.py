@@ -41,7 +41,7 @@ def _minutes(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..config import load_config
+    from ..config_files import load_config
     from ..training import fit
 
     config = load_config(arguments.config, arguments.overrides)

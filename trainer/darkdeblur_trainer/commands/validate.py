@@ -93,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..acceptance.plot import draw_curves, require_matplotlib
     from ..acceptance.scores import rows, scores
     from ..acceptance.tables import table, write_csv
-    from ..config import ValidationConfig, parse_section
+    from ..config import ValidationConfig
+    from ..config_files import parse_section
     from ..data import cache_images, default_cache_folder, find_images
     from ..synthesis_files import degradation_from_options
 
