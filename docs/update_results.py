@@ -60,8 +60,18 @@ def read_scores() -> list[Score]:
     return found
 
 
-def replace(path: Path, mark: str, text: str) -> None:
-    """Replace what stands behind a mark in a document."""
+def result_tables() -> list[tuple[Path, str]]:
+    """Return the documents with a table of results, and each one's table."""
+    found = read_scores()
+    short = [score for score in found if score.way in IN_README]
+    return [
+        (path, table(rows(scores), ["unblurred"], markdown=True))
+        for path, scores in ((README, short), (CARD, found))
+    ]
+
+
+def replaced(path: Path, mark: str, text: str) -> str:
+    """Return a document with a text in place of what stands behind a mark."""
     document = path.read_text(encoding="utf-8")
     pattern = rf"(<!-- {mark} -->\n).*?(<!-- end -->)"
     changed, count = re.subn(
@@ -69,17 +79,18 @@ def replace(path: Path, mark: str, text: str) -> None:
     )
     if count != 1:
         raise SystemExit(f"{path} has {count} places marked {mark}, not one.")
-    path.write_text(changed, encoding="utf-8")
-    print(path)
+    return changed
 
 
 def update() -> None:
     """Rewrite everything."""
-    replace(README, "demo", run_demo())
-    found = read_scores()
-    replace(CARD, "results", table(rows(found), ["unblurred"], markdown=True))
-    short = [score for score in found if score.way in IN_README]
-    replace(README, "results", table(rows(short), ["unblurred"], markdown=True))
+    replacements = [
+        (README, "demo", run_demo()),
+        *((path, "results", text) for path, text in result_tables()),
+    ]
+    for path, mark, text in replacements:
+        path.write_text(replaced(path, mark, text), encoding="utf-8")
+        print(path)
 
 
 if __name__ == "__main__":
