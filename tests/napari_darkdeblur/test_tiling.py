@@ -37,6 +37,7 @@ from napari_darkdeblur.restore import (
     progress,
     restore,
 )
+from napari_darkdeblur.restore import options as restore_options
 from napari_darkdeblur.restore.memory import PeakTracker
 from napari_darkdeblur.restore.parking import DiskParking, MemoryParking, ScratchError
 from napari_darkdeblur.restore.plane import restore_plane
@@ -599,7 +600,7 @@ def test_a_gpu_chosen_by_auto_hands_over_to_the_cpu(
 
     monkeypatch.setattr(job.Job, "device", property(run_on))
     monkeypatch.setattr(job, "restore_plane", failing)
-    monkeypatch.setattr(job, "load_model", load)
+    monkeypatch.setattr(restore_options, "load_model", load)
     image = scene(40, 40)
     output = np.empty_like(image)
     events, result = run(restore(image, output, RestoreOptions(model, "auto")))
@@ -625,7 +626,7 @@ def test_a_gpu_too_full_for_the_model_hands_over_to_the_cpu(
             raise error
         return model
 
-    monkeypatch.setattr(job, "load_model", load)
+    monkeypatch.setattr(restore_options, "load_model", load)
     monkeypatch.setattr(job, "choose_device", lambda name: torch.device("cuda:0"))
     image = scene(40, 40)
     output = np.empty_like(image)
