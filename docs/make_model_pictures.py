@@ -149,7 +149,8 @@ def draw_training(log: Path, path: Path) -> None:
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=group)
     right.axhline(0, color="0.3", linewidth=1)
     right.set_ylabel("gain in PSNR over the input, dB")
-    right.legend(frameon=False)
+    # Above the lines, wherever they run.
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     for panel in (left, right):
         panel.set_xlabel("step")
         panel.grid(color="0.9")
