@@ -14,7 +14,7 @@ from scipy.signal import convolve
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from darkdeblur_trainer.synthesis.jpeg import jpeg, jpeg_tables
-from darkdeblur_trainer.synthesis.light import linear_to_srgb, srgb_to_linear
+from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
 from darkdeblur_trainer.synthesis.poisson import poisson
 
 from .conftest import scene

@@ -88,6 +88,29 @@ def test_inference_computes_what_training_does(config: GeneratorConfig):
     assert torch.equal(image, given)
 
 
+def test_without_guides_the_picture_takes_their_place():
+    net = make_network(TINY.model_copy(update={"guides": 2}))
+    image, guides = torch.rand(1, 3, 20, 24), torch.rand(1, 6, 20, 24)
+    with torch.inference_mode():
+        alone, guided = net(image), net(torch.cat([image, guides], dim=1))
+        torch.testing.assert_close(net(image.repeat(1, 3, 1, 1)), alone)
+    assert guided.shape == alone.shape == image.shape
+    assert not torch.allclose(guided, alone)
+
+
+def test_blocks_that_do_not_fit_the_levels_are_refused():
+    for wrong in (
+        {"encoder_blocks": (1, 1)},
+        {"encoder_blocks": (1, 0, 1, 1)},
+        {"decoder_blocks": (0, 0, 1)},
+        {"levels": 5, "encoder_blocks": (1, 1, 1, 1)},
+    ):
+        with pytest.raises(ValueError, match="blocks"):
+            GeneratorConfig(**wrong)
+    listed = GeneratorConfig.model_validate({"encoder_blocks": [1, 1, 2, 4]})
+    assert (listed.encoder_blocks, listed.decoder_blocks) == ((1, 1, 2, 4), (0, 1, 1))
+
+
 def test_images_of_a_batch_do_not_see_each_other():
     net = make_network()
     first, second = torch.rand(2, 1, 3, 20, 24)

@@ -26,6 +26,18 @@ CONFIGS = {
     "unshuffled, three levels": GeneratorConfig(
         width=4, growth=4, dense_layers=2, levels=3, stem="unshuffle"
     ),
+    "more blocks": GeneratorConfig(
+        width=4, growth=4, dense_layers=2, levels=2, encoder_blocks=(1, 3), decoder_blocks=(2,)
+    ),
+    "more blocks, three levels": GeneratorConfig(
+        width=4,
+        growth=4,
+        dense_layers=2,
+        levels=3,
+        stem="unshuffle",
+        encoder_blocks=(2, 1, 2),
+        decoder_blocks=(0, 2),
+    ),
     "unshuffled by four": GeneratorConfig(
         width=4, growth=4, dense_layers=2, levels=2, stem="unshuffle4"
     ),
@@ -75,7 +87,8 @@ def test_the_declared_reach_is_the_measured_one(name: str, axis: int):
 def test_the_measurement_sees_an_added_convolution():
     config = CONFIGS["three levels"]
     net = make_network(config)
-    net.encoder[2] = nn.Sequential(net.encoder[2], conv3x3(12, 12))
+    convs = net.encoder[2][0].convs
+    convs[-1] = nn.Sequential(convs[-1], conv3x3(12, 12))
     assert measure_reach(net, axis=1) == config.reach + 4  # one cell of the third level
 
 

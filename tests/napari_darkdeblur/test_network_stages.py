@@ -34,6 +34,22 @@ CONFIGS = {
     for stem in ("plain", "unshuffle", "unshuffle4")
     for attention, gates in ((True, True), (False, False))
 }
+for _levels, _encoder, _decoder in (
+    (1, (2,), ()),
+    (2, (1, 3), (1,)),
+    (3, (2, 1, 2), (0, 2)),
+    (3, (1, 1, 1), (2, 1)),
+):
+    CONFIGS[f"blocks {_encoder} {_decoder}, guides"] = GeneratorConfig(
+        width=4,
+        growth=4,
+        dense_layers=2,
+        levels=_levels,
+        stem="unshuffle",
+        encoder_blocks=_encoder,
+        decoder_blocks=_decoder,
+        guides=2,
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -43,12 +59,12 @@ def test_all_stages_together_are_the_network(name: str):
     torch.manual_seed(0)
     image = torch.rand(1, 3, 3 * stride, 2 * stride)
     with torch.inference_mode():
-        correction, gates = run_stages(stages_of(net), image)
+        correction, gates = run_stages(stages_of(net), image, pool_batch=True)
         torch.testing.assert_close(correction, net.correction(image), rtol=0, atol=1e-6)
         again, _ = run_stages(stages_of(net), image, gates)
         assert torch.equal(again, correction)
-    # Every block has one: those of the encoder, and of the decoder's inner levels.
-    blocks = net.config.levels + max(net.config.levels - 2, 0)
+    # Every block has one.
+    blocks = sum(net.config.encoder_blocks) + sum(net.config.decoder_blocks)
     assert len(gates) == (blocks if net.config.channel_attention else 0)
 
 
@@ -102,7 +118,12 @@ def test_a_convolution_that_was_added_without_its_halo_is_found(place: str):
         def forward(self, x: Tensor, *gate: Tensor | None) -> Tensor:
             return self.layer(self.added(x), *gate)
 
-    layers[1] = Longer(layers[1]) if place != "up" else nn.Sequential(conv3x3(12, 12), layers[1])
+    if place in ("encoder", "decoder"):
+        layers[1][0] = Longer(layers[1][0])
+    elif place == "up":
+        layers[1] = nn.Sequential(conv3x3(12, 12), layers[1])
+    else:
+        layers[1] = Longer(layers[1])
     net.double()
     stages = stages_of(net)
     graph = FeatureGraph(stages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .conftest import TINY, assert_sentence, make_network
 
 def header(**changes: Any) -> dict[str, str]:
     """Return a file's metadata, with a card that is right but for the changes."""
-    card = {"schema_version": 1, "generator": TINY.model_dump(), **changes}
+    card = {"schema_version": 2, "generator": TINY.model_dump(), **changes}
     return {"darkdeblur": json.dumps(card)}
 
 
@@ -156,7 +157,7 @@ def test_a_pickle_is_refused_and_never_executed(tmp_path: Path, writer: str):
         ({"darkdeblur": '{"schema_version": ' + "1" * 10_000 + "}"}, "not JSON"),
         ({"darkdeblur": "[]"}, "wrong"),
         ({"darkdeblur": "{}"}, "generator"),
-        (header(schema_version=2), "newer napari-darkdeblur"),
+        (header(schema_version=3), "newer napari-darkdeblur"),
         (header(schema_version=0), "schema_version"),
         (header(schema_version="1"), "schema_version"),
         (header(generator={"width": 10**9}), "width"),
@@ -276,3 +277,20 @@ def test_a_folder_is_not_a_weights_file(tmp_path: Path):
     (tmp_path / "a.safetensors").mkdir()
     with pytest.raises(FileNotFoundError):
         load_weights(tmp_path / "a.safetensors")
+
+
+def test_files_of_version_1_are_read(tmp_path: Path):
+    """Then every level had exactly one block, and its tensors no number for it."""
+    net = make_network()
+    old = {
+        re.sub(r"^(encoder|decoder)\.(\d+)\.0\.", r"\1.\2.", name): value.contiguous()
+        for name, value in net.state_dict().items()
+    }
+    assert old.keys() != net.state_dict().keys()
+    generator = TINY.model_dump(exclude={"encoder_blocks", "decoder_blocks", "guides"})
+    card = json.dumps({"schema_version": 1, "generator": generator})
+    path = tmp_path / "old.safetensors"
+    save_file(old, path, metadata={"darkdeblur": card})
+    loaded = load_weights(path).network.state_dict()
+    assert loaded.keys() == net.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())

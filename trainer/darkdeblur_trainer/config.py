@@ -15,6 +15,7 @@ from napari_darkdeblur.network import GeneratorConfig
 
 from .data.layouts import Layout
 from .synthesis.degradation import Degradation
+from .synthesis.known_kernels import KnownKernels
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=1)] | None
@@ -226,6 +227,9 @@ class TrainConfig(_Section):
         Channels of the discriminator's first layer.
     synthesis : tuple of Degradation
         What is done to sharp crops; not used with paired data.
+    known_kernels : KnownKernels
+        What a generator with guides is told of the blur; not used without guides or with paired
+        data.
     ema_decay : float, optional
         Decay of the moving average of the generator's weights, which is what is validated and
         exported; none exports the weights themselves.
@@ -243,6 +247,7 @@ class TrainConfig(_Section):
     discriminator_width: Annotated[int, Field(ge=4, le=512)] = 64
     data: DataConfig = DataConfig()
     synthesis: tuple[Degradation, ...] = (Degradation(),)
+    known_kernels: KnownKernels = KnownKernels()
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None

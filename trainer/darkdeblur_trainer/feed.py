@@ -15,7 +15,11 @@ from .config import TrainConfig
 from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
 from .data.layouts import read_split
 from .parallel import Processes
-from .synthesis import PairSynthesizer
+from napari_darkdeblur.network.guides import wiener_guides
+
+from .synthesis import PairSynthesizer, Pairs, told_kernels
+from .synthesis.known_kernels import KnownKernels
+from .synthesis.sample_random import SampleRandom, Stream, sample_numbers
 
 
 @dataclass(frozen=True)
@@ -140,11 +144,17 @@ def batches(
 
     Yields
     ------
-    blurred, sharp : Tensor
-        (B, 3, patch, patch) in 0..1 on the processes' device, B this process's share.
+    given : Tensor
+        What the generator is given: blurred patches (B, 3, patch, patch) in 0..1 on the processes'
+        device, B this process's share; with guides (B, 3 (1 + guides), patch, patch).
+    sharp : Tensor
+        (B, 3, patch, patch) in 0..1.
     """
     device = processes.device
-    margin = synthesizer.margin if synthesizer is not None else 0
+    guided = synthesizer is not None and config.generator.guides > 0
+    # What surrounds a patch: what blurs into it, and what its guides are computed from.
+    around = config.known_kernels.margin if guided else 0
+    margin = around + (synthesizer.margin if synthesizer is not None else 0)
     resident = _fit_on(device, images.caches)
     caches = tuple(cache.to(device) for cache in images.caches) if resident else images.caches
     sampler = CropSampler(caches, config.patch + 2 * margin, config.seed)
@@ -165,10 +175,57 @@ def batches(
     for step, pixels in zip(steps, pixels_of_steps, strict=True):
         if synthesizer is not None:
             pairs = synthesizer(pixels[0], crops.samples(step))
-            yield pairs.blurred, pairs.sharp
+            if guided:
+                numbers = sample_numbers(crops.samples(step), device)
+                yield with_guides(pairs, config.known_kernels, config.seed, numbers)
+            else:
+                yield pairs.blurred, pairs.sharp
         else:
             blurred, sharp = (p.to(device, non_blocking=True).float() / 255 for p in pixels)
             yield blurred, sharp
+
+
+def with_guides(
+    pairs: Pairs, settings: KnownKernels, seed: int, numbers: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Put guides beside blurred pictures, and cut patches from both.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        B pairs with `KnownKernels.margin` pixels around each patch.
+    settings : KnownKernels
+        What the network is told of the blur.
+    seed : int
+        Seed of the run.
+    numbers : Tensor
+        (B,) int64 indices of the samples.
+
+    Returns
+    -------
+    given, sharp : Tensor
+        (B, 12, h, w) and (B, 3, h, w), smaller than the pairs by the margin on every side.
+    """
+    kernels, told = told_kernels(settings, pairs, seed, numbers)
+    guides = wiener_guides(pairs.blurred, kernels, pairs.linear_light)
+    count = guides.shape[1] // 3
+    guides = torch.where(told[:, None, None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
+    whole = torch.cat([pairs.blurred, guides, pairs.sharp], dim=1)
+    around = settings.margin
+    draw = SampleRandom(seed, numbers).uniform(Stream.PATCH_PLACE, 2)
+    top, left = (draw * (2 * around + 1)).long().unbind(dim=1)
+    height, width = whole.shape[2] - 2 * around, whole.shape[3] - 2 * around
+    rows = top[:, None] + torch.arange(height, device=whole.device)
+    columns = left[:, None] + torch.arange(width, device=whole.device)
+    samples = torch.arange(len(whole), device=whole.device)
+    channels = torch.arange(whole.shape[1], device=whole.device)
+    patches = whole[
+        samples[:, None, None, None],
+        channels[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+    return patches[:, :-3], patches[:, -3:]
 
 
 def _fit_on(device: torch.device, caches: tuple[ImageCache, ...]) -> bool:

@@ -18,6 +18,8 @@ from .muon import Muon
 
 # Smoothing over the first steps, so that the average is not held back by its random start.
 _EMA_WARMUP = 10
+# Logit of a gate that is open: 0.999.
+_OPEN = 7.0
 
 
 class WeightAverage:
@@ -52,7 +54,8 @@ class Learners:
     device : torch.device
         Where they are.
     init : str, optional
-        Weights (name or path) that the generator starts from instead of random ones.
+        Weights (name or path) that the generator starts from instead of random ones; those of a
+        network with fewer blocks, levels or guides are grown into it, see `grow_into`.
 
     Raises
     ------
@@ -69,12 +72,10 @@ class Learners:
         self.init_sha256: str | None = None
         if init is not None:
             loaded = load_weights(init)
-            if loaded.config != config.generator:
-                raise ConfigError(
-                    f"The weights {init} belong to another network ({loaded.config}) than the "
-                    f"configuration's ({config.generator})."
-                )
-            self.generator.load_state_dict(loaded.network.state_dict())
+            try:
+                grow_into(self.generator, loaded.network)
+            except ValueError as error:
+                raise ConfigError(f"The weights {init} do not fit: {error}") from error
             self.init_sha256 = loaded.sha256
         for network in (self.generator, self.discriminator):
             # Faster on GPUs and CPUs alike: 15 % of a step of `small` on two AVX2 cores.
@@ -132,6 +133,75 @@ class Learners:
         self.optimizer_d.load_state_dict(state["optimizer_d"])
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])
+
+
+@torch.no_grad()
+def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
+    """Let a network begin as a smaller one of the same widths.
+
+    Blocks that the smaller one does not have begin as the identity: their last convolution is
+    zero, and the gate of their short-cut open. Guides begin without influence. So the larger
+    network computes what the smaller one does, to within a thousandth. Not so with more levels:
+    what passes to a new coarsest level through a contextual gate has negative values weakened,
+    which training has to mend.
+
+    Parameters
+    ----------
+    target : DarkDeblurNet
+        Network that takes the weights over.
+    source : DarkDeblurNet
+        Network that has them.
+
+    Raises
+    ------
+    ValueError
+        The networks differ in more than blocks, levels and guides, or the source has more of
+        them.
+    """
+    new, old = target.config, source.config
+    fixed = set(type(new).model_fields) - {"encoder_blocks", "decoder_blocks", "levels", "guides"}
+    for name in sorted(fixed):
+        if getattr(new, name) != getattr(old, name):
+            raise ValueError(
+                f"their network has {name} {getattr(old, name)!r}, the configuration's "
+                f"{getattr(new, name)!r}."
+            )
+    for name in ("levels", "guides"):
+        if getattr(old, name) > getattr(new, name):
+            raise ValueError(
+                f"their network has {getattr(old, name)} {name}, the configuration's only "
+                f"{getattr(new, name)}."
+            )
+    for part in ("encoder", "decoder"):
+        for level, blocks in enumerate(getattr(target, part)):
+            theirs = getattr(source, part)
+            known = len(theirs[level]) if level < len(theirs) else 0
+            if known > len(blocks):
+                raise ValueError(
+                    f"their network has {known} blocks at {part} level {level}, the "
+                    f"configuration's only {len(blocks)}."
+                )
+            for block in blocks[known:]:
+                block.convs[-1].weight.zero_()
+                block.convs[-1].bias.zero_()
+                if new.channel_attention:
+                    block.shortcut.excite.weight.zero_()
+                    block.shortcut.excite.bias.fill_(_OPEN)
+    for level in range(old.levels - 1, new.levels - 1):
+        if new.contextual_gate:
+            conv = target.gates[level].conv
+            channels = conv.in_channels
+            conv.weight.zero_()
+            conv.weight[range(channels), range(channels), 1, 1] = 1
+            conv.bias[channels:] = _OPEN
+        target.up[level].expand.weight.zero_()
+    state = source.state_dict()
+    if new.guides > old.guides:
+        # The stem folds each channel's square of pixels into channels that lie side by side.
+        stem = torch.zeros_like(target.stem.weight)
+        stem[:, : state["stem.weight"].shape[1]] = state["stem.weight"]
+        state["stem.weight"] = stem
+    target.load_state_dict({**target.state_dict(), **state})
 
 
 def _tensors(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

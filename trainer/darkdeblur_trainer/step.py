@@ -63,7 +63,7 @@ class TrainingStep:
         return torch.autocast(self._device_type, torch.bfloat16)
 
     def restore(
-        self, step: int, blurred: Tensor, sharp: Tensor
+        self, step: int, given: Tensor, sharp: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Restore a batch, and judge the result.
 
@@ -71,7 +71,9 @@ class TrainingStep:
         ----------
         step : int
             Decides which terms are on.
-        blurred, sharp : Tensor
+        given : Tensor
+            Blurred pictures (B, 3, H, W) in 0..1, or with guides (B, 3 (1 + guides), H, W).
+        sharp : Tensor
             (B, 3, H, W) in 0..1.
 
         Returns
@@ -82,8 +84,8 @@ class TrainingStep:
             What the generator minimises the sum of; see `Objective`.
         """
         with self._autocast():
-            restored: Tensor = self._generator(blurred).float()
-        judge = functools.partial(self.judge, blurred)
+            restored: Tensor = self._generator(given).float()
+        judge = functools.partial(self.judge, given[:, :3])
         return restored, self.objective(step, restored, sharp, judge)
 
     def judge(self, blurred: Tensor, candidate: Tensor) -> Tensor:
@@ -128,11 +130,11 @@ class TrainingStep:
         return loss
 
     def __call__(
-        self, step: int, blurred: Tensor, sharp: Tensor
+        self, step: int, given: Tensor, sharp: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Do a whole step; return the restored batch and everything that was measured."""
-        restored, terms = self.restore(step, blurred, sharp)
+        restored, terms = self.restore(step, given, sharp)
         measured = self.update_generator(step, terms)
         if self.objective.adversarial_at(step):
-            measured["discriminator"] = self.update_discriminator(blurred, restored, sharp)
+            measured["discriminator"] = self.update_discriminator(given[:, :3], restored, sharp)
         return restored, {**terms, **measured}

@@ -181,10 +181,10 @@ def fit(
             Recorder(folder, step, config.steps, enabled=processes.is_first, progress=progress)
         )
         saved = started
-        for blurred, sharp in batches(config, images, synthesizer, processes, step):
+        for given, sharp in batches(config, images, synthesizer, processes, step):
             rate = learning_rate(config.optimizer, step, config.steps)
             learners.set_learning_rate(rate)
-            restored, terms = training_step.restore(step, blurred, sharp)
+            restored, terms = training_step.restore(step, given, sharp)
             if _due(config.log.gradient_shares, step + 1):
                 shares = gradient_shares(terms, restored)
                 named = {f"gradient/{name}": share for name, share in shares.items()}
@@ -192,7 +192,7 @@ def fit(
             measured = training_step.update_generator(step, terms)
             if training_step.objective.adversarial_at(step):
                 measured["discriminator"] = training_step.update_discriminator(
-                    blurred, restored, sharp
+                    given[:, :3], restored, sharp
                 )
             means.add({**terms, **measured})
             step += 1
@@ -206,7 +206,7 @@ def fit(
                 losses = {f"loss/{name}": float(value) for name, value in values.items()}
                 recorder.scalars(step, {**losses, "learning_rate": rate}, with_speed=True)
             if _due(config.log.images, step):
-                recorder.images(step, "patches", [blurred, restored.detach(), sharp])
+                recorder.images(step, "patches", [given[:, :3], restored.detach(), sharp])
             if pairs and validates:
                 _require_sound(learners, step, checkpoints)
                 recorder.validation(step, validate(learners.released, pairs, processes.device))

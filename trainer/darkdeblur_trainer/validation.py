@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_darkdeblur.metrics import compare
+from napari_darkdeblur.network import DarkDeblurNet
+from napari_darkdeblur.network.guides import wiener_guides
 
 from .config import ValidationConfig
 from .data import ImageCache
@@ -138,6 +140,7 @@ def validate(
     dict of float
         ``"GROUP/METRIC"`` for the restored and ``"GROUP/METRIC_input"`` for the blurred images,
         means over images: ``psnr`` in dB, ``ssim``, ``ciede2000`` (mean colour difference).
+        ``"GROUP/METRIC_guided"``: what a network with guides makes of them with the true kernel.
 
     Raises
     ------
@@ -145,13 +148,19 @@ def validate(
         What was restored is not finite.
     """
     sums: dict[str, list[float]] = {}
+    guides = isinstance(network, DarkDeblurNet) and network.config.guides > 0
     was_training = network.training
     network.eval()
     try:
         for pair in pairs:
-            restored = network(pair.blurred[None].to(device))[0].float().clamp(0, 1).cpu()
+            picture = pair.blurred[None].to(device)
+            images = {"": network(picture), "_input": picture}
+            if guides and pair.kernel is not None:
+                beside = wiener_guides(picture, pair.kernel[None].to(device), pair.linear_light)
+                images["_guided"] = network(torch.cat([picture, beside], dim=1))
             reference = as_saved(pair.sharp)
-            for suffix, image in (("", restored), ("_input", pair.blurred)):
+            for suffix, made in images.items():
+                image = made[0].float().clamp(0, 1).cpu()
                 measured = compare(as_saved(image), reference)
                 for metric, value in (
                     ("psnr", measured.psnr),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Sides of the squares that the stems fold.
 _FOLDS = {"plain": 1, "unshuffle": 2, "unshuffle4": 4}
@@ -12,6 +12,7 @@ _FOLDS = {"plain": 1, "unshuffle": 2, "unshuffle4": 4}
 # Bounds exist because a configuration may come from a file that somebody else wrote:
 # an absurd width must be refused before it is allocated.
 Channels = Annotated[int, Field(ge=4, le=512)]
+Blocks = Annotated[int, Field(ge=0, le=32)]
 
 
 class GeneratorConfig(BaseModel):
@@ -32,6 +33,17 @@ class GeneratorConfig(BaseModel):
         ``"plain"`` works at full resolution, as the paper does. ``"unshuffle"`` folds
         2 × 2 pixels into channels first and unfolds them at the end: a quarter of the
         work and twice the reach at the same width. ``"unshuffle4"`` folds 4 × 4 pixels.
+    encoder_blocks : tuple of int
+        Number of dense-attention blocks of each encoder level, finest first; at least 1 each.
+        If not given, 1 each, as in the paper. Blocks at coarse levels cost little and see far.
+    decoder_blocks : tuple of int
+        Number of dense-attention blocks of each decoder level but the coarsest, finest first; at
+        least 1 each, but 0 is allowed for the finest. If not given, none at the finest level and
+        1 at the others, as in the paper.
+    guides : int
+        Number of images that the network is given beside the picture: versions of it that were
+        deconvolved with a known blur kernel, see `wiener_guides`. 0: the picture alone, as in
+        the paper.
     channel_attention : bool
         Squeeze-excitation residual of the dense-attention block (eqs. 2-5). Off, the
         block's plain input is the residual (Table 4, "Base" and "CG").
@@ -56,10 +68,40 @@ class GeneratorConfig(BaseModel):
     dense_layers: Annotated[int, Field(ge=2, le=16)] = 5
     levels: Annotated[int, Field(ge=1, le=6)] = 4
     stem: Literal["plain", "unshuffle", "unshuffle4"] = "plain"
+    encoder_blocks: tuple[Blocks, ...] = ()
+    decoder_blocks: tuple[Blocks, ...] = ()
+    guides: Annotated[int, Field(ge=0, le=8)] = 0
     channel_attention: bool = True
     contextual_gate: bool = True
     attention_reduction: Annotated[int, Field(ge=1, le=512)] = 16
     negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_blocks(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        levels = given.get("levels", 4)
+        if not isinstance(levels, int):
+            return given  # refused with the right message by the field itself
+        encoder = given.get("encoder_blocks") or (1,) * levels
+        decoder = given.get("decoder_blocks") or (0, *(1,) * (levels - 2))[: levels - 1]
+        # YAML has lists only, which strict validation would refuse.
+        return {**given, "encoder_blocks": _as_tuple(encoder), "decoder_blocks": _as_tuple(decoder)}
+
+    @model_validator(mode="after")
+    def _blocks_fit_the_levels(self) -> GeneratorConfig:
+        for name, blocks, count, least in (
+            ("encoder_blocks", self.encoder_blocks, self.levels, 1),
+            ("decoder_blocks", self.decoder_blocks, self.levels - 1, 0),
+        ):
+            if len(blocks) != count:
+                raise ValueError(
+                    f"{name} has {len(blocks)} numbers, but {self.levels} levels take {count}"
+                )
+            if min(blocks, default=1) < least or min(blocks[1:], default=1) < 1:
+                raise ValueError(f"{name} {list(blocks)}: a level has at least one block")
+        return self
 
     @classmethod
     def paper(cls) -> GeneratorConfig:
@@ -75,6 +117,11 @@ class GeneratorConfig(BaseModel):
     def widths(self) -> tuple[int, ...]:
         """Channels of every level, finest first."""
         return tuple(self.width * (level + 1) for level in range(self.levels))
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the input: three of the picture, and three of each guide."""
+        return 3 * (1 + self.guides)
 
     @property
     def fold(self) -> int:
@@ -101,14 +148,17 @@ class GeneratorConfig(BaseModel):
         for level in range(self.levels):
             cell = self.fold * 2**level
             coarsest = level == self.levels - 1
-            reach += self.dense_layers * cell  # encoder block
+            reach += self.encoder_blocks[level] * self.dense_layers * cell
             if not coarsest:
                 reach += cell  # stride-2 convolution
                 reach += cell  # pixel shuffle back to this level
-                if level > 0:
-                    reach += self.dense_layers * cell  # decoder block
+                reach += self.decoder_blocks[level] * self.dense_layers * cell
             if level > 0:
                 reach += 2 * cell  # the decoder's two convolutions before going up
         reach += self.fold  # stem convolution
         reach += self.fold - 1  # unfolding in the head
         return reach
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

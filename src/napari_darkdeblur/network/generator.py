@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import ContextualGate, DenseAttentionBlock, Upsample, conv3x3
 from .config import GeneratorConfig
+from .stages import run_stages, stages_of
 
 
 class DarkDeblurNet(nn.Module):
@@ -38,12 +39,15 @@ class DarkDeblurNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        folded = 3 * config.fold**2
+        area = config.fold**2
 
         # Stem and transitions down are linear, so a block's channel means can be computed
         # from sums over the input of the convolution before it.
-        self.stem = conv3x3(folded, widths[0])
-        self.encoder = nn.ModuleList(self._block(width) for width in widths)
+        self.stem = conv3x3(config.input_channels * area, widths[0])
+        self.encoder = nn.ModuleList(
+            self._blocks(width, count)
+            for width, count in zip(widths, config.encoder_blocks, strict=True)
+        )
         self.down = nn.ModuleList(
             conv3x3(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
         )
@@ -56,23 +60,26 @@ class DarkDeblurNet(nn.Module):
         self.up = nn.ModuleList(
             Upsample(coarse, fine, config.negative_slope) for fine, coarse in pairwise(widths)
         )
-        # The finest level has none: its work would cost as much as half the network.
         self.decoder = nn.ModuleList(
-            self._block(width) if level > 0 else nn.Identity()
-            for level, width in enumerate(widths[:-1])
+            self._blocks(width, count)
+            for width, count in zip(widths[:-1], config.decoder_blocks, strict=True)
         )
-        self.head = nn.Conv2d(widths[0], folded, kernel_size=1)
+        self.head = nn.Conv2d(widths[0], 3 * area, kernel_size=1)
         self._start_near_identity()
 
-    def _block(self, channels: int) -> DenseAttentionBlock:
+    def _blocks(self, channels: int, count: int) -> nn.ModuleList:
+        """Return the dense-attention blocks of a level."""
         config = self.config
-        return DenseAttentionBlock(
-            channels,
-            growth=config.growth,
-            layers=config.dense_layers,
-            attention=config.channel_attention,
-            reduction=config.attention_reduction,
-            negative_slope=config.negative_slope,
+        return nn.ModuleList(
+            DenseAttentionBlock(
+                channels,
+                growth=config.growth,
+                layers=config.dense_layers,
+                attention=config.channel_attention,
+                reduction=config.attention_reduction,
+                negative_slope=config.negative_slope,
+            )
+            for _ in range(count)
         )
 
     @torch.no_grad()
@@ -93,48 +100,31 @@ class DarkDeblurNet(nn.Module):
         Parameters
         ----------
         image : Tensor
-            (N, 3, H, W), any height and width from 1, values nominally in 0..1.
+            Pictures, (N, 3, H, W), of any height and width from 1, values nominally in 0..1; or
+            pictures and their guides, (N, 3 (1 + guides), H, W). Without guides, a network that
+            takes some is given the picture itself in their place.
 
         Returns
         -------
         Tensor
-            The same shape; not clamped.
+            (N, 3, H, W), not clamped.
         """
         height, width = image.shape[-2:]
         stride = self.config.stride
         padded = F.pad(image, (0, -width % stride, 0, -height % stride), mode="replicate")
-        return image + self.correction(padded)[..., :height, :width]
+        return image[:, :3] + self.correction(padded)[..., :height, :width]
 
     def correction(self, image: Tensor) -> Tensor:
-        """Return what is to be added to an image whose sides are multiples of the stride.
+        """Return what is to be added to pictures whose sides are multiples of the stride.
 
         Parameters
         ----------
         image : Tensor
-            (N, 3, H, W).
+            (N, 3, H, W) or (N, 3 (1 + guides), H, W), as in `forward`.
 
         Returns
         -------
         Tensor
-            The same shape.
+            (N, 3, H, W).
         """
-        in_place = not torch.is_grad_enabled()
-        fold = self.config.fold
-        x = F.pixel_unshuffle(image, fold)
-        if in_place:
-            # Faster in inference, and then everything after it is channels last, too.
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
-        skips = []
-        for level, block in enumerate(self.encoder):
-            x = block(x)
-            if level < len(self.down):
-                skips.append(self.gates[level](x))
-                x = self.down[level](x)
-        for level in reversed(range(len(self.up))):
-            x = self.up[level](x)
-            skip = skips.pop()
-            x = x.add_(skip) if in_place else x + skip
-            del skip  # the largest tensors of all: they are not kept longer than needed
-            x = self.decoder[level](x)
-        return F.pixel_shuffle(self.head(x), fold)
+        return run_stages(stages_of(self), image)[0]

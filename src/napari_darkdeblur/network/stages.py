@@ -3,8 +3,8 @@
 Squeeze and excitation (eqs. 2-4) looks at the whole image, so a tile on its own gives another
 result however far it overlaps its neighbours. Between two such places, however, the network is
 local: a `Stage` can be run tile by tile with a few pixels of halo, and the means that the next
-stage needs are gathered on the way. Run one after the other over a whole image, the stages give
-what `DarkDeblurNet.correction` gives.
+stage needs are gathered on the way. `DarkDeblurNet.forward` runs the same stages over the whole
+image: the network is written down here, once.
 
 Sizes and positions are in pixels of the image and multiples of the network's stride, so that
 every feature map has a whole number of cells in them.
@@ -15,13 +15,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .blocks import ChannelAttention, DenseAttentionBlock
-from .generator import DarkDeblurNet
+
+if TYPE_CHECKING:
+    from .generator import DarkDeblurNet
 
 IMAGE = "image"
 CORRECTION = "correction"
@@ -104,7 +107,9 @@ class StageInput:
     skip : Tensor or None
         (1, C, h', w'): the tile without halo; None if the stage takes none.
     gate : Tensor or None
-        (1, C, 1, 1), or a map of the source's size.
+        What the block's short-cut is multiplied by: (1, C, 1, 1), or a map of the source's size.
+        None: the gate that follows from the channel means of the source itself, sample by
+        sample.
     tile : Region
         Where the tile lies in the source.
     wanted : collection of str
@@ -170,33 +175,72 @@ class _Stem(Stage):
         config = net.config
         self.net = net
         self.name, self.source = "stem", IMAGE
-        self.outputs = (_block_input(net, "x", 0),)
+        self.outputs = (_block_input(net, "x", 0, 0),)
         self.halo = config.fold
 
     def __call__(self, given: StageInput) -> dict[str, Tensor]:
-        fold = self.net.config.fold
-        return {"x0": given.tile.of(self.net.stem(F.pixel_unshuffle(given.source, fold)), fold)}
+        config = self.net.config
+        image = given.source
+        if image.shape[1] == 3:  # no guides: the picture takes their place
+            image = image.repeat(1, 1 + config.guides, 1, 1)
+        x = F.pixel_unshuffle(image, config.fold)
+        if not torch.is_grad_enabled():
+            # Faster in inference, and then everything after it is channels last, too.
+            x = x.contiguous(memory_format=torch.channels_last)
+        return {"x0": given.tile.of(self.net.stem(x), config.fold)}
 
 
-class _Descend(Stage):
-    """An encoder level: its block, the gated skip, and the way down."""
+class _BlockStage(Stage):
+    """A dense-attention block; subclasses add what follows it before the next one.
 
-    def __init__(self, net: DarkDeblurNet, level: int) -> None:
+    Parameters
+    ----------
+    net : DarkDeblurNet
+        Network that the stage is a part of.
+    letter : {"x", "y"}
+        Encoder or decoder, as in the names of features.
+    level, place : int
+        Level of the block, and its place among the level's blocks.
+    """
+
+    def __init__(self, net: DarkDeblurNet, letter: str, level: int, place: int) -> None:
         config = net.config
+        part, path = (net.encoder, "encoder") if letter == "x" else (net.decoder, "decoder")
         self.net, self.level = net, level
         self.cell = config.fold << level
-        self.name, self.source = f"encoder {level}", f"x{level}"
-        self.gated = net.encoder[level] if config.channel_attention else None  # type: ignore[assignment]
+        blocks = part[level]
+        assert isinstance(blocks, nn.ModuleList)
+        self.block = blocks[place]
+        self.name = f"{path} {level}" + (f".{place}" if len(blocks) > 1 else "")
+        self.source = _block_input(net, letter, level, place).name
+        self.gated = self.block if config.channel_attention else None  # type: ignore[assignment]
+        self.halo = config.dense_layers * self.cell
+        self._next = None
+        if place + 1 < len(blocks):
+            self._next = _block_input(net, letter, level, place + 1)
+            self.outputs = (self._next,)
+
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
+        x = self.block(given.source, given.gate)
+        assert self._next is not None
+        return {self._next.name: given.tile.of(x, self.cell)}
+
+
+class _Descend(_BlockStage):
+    """The last block of an encoder level, the gated skip, and the way down."""
+
+    def __init__(self, net: DarkDeblurNet, level: int) -> None:
+        super().__init__(net, "x", level, net.config.encoder_blocks[level] - 1)
         self.outputs = (
-            Feature(f"skip{level}", config.widths[level], self.cell),
-            _block_input(net, "x", level + 1),
+            Feature(f"skip{level}", net.config.widths[level], self.cell),
+            _block_input(net, "x", level + 1, 0),
         )
-        # The block; then either the gate's convolution or the one down, beside each other.
-        self.halo = (config.dense_layers + 1) * self.cell
+        # Either the gate's convolution or the one down, beside each other.
+        self.halo += self.cell
 
     def __call__(self, given: StageInput) -> dict[str, Tensor]:
         level = self.level
-        x = self.net.encoder[level](given.source, given.gate)
+        x = self.block(given.source, given.gate)
         made = {}
         if f"skip{level}" in given.wanted:
             made[f"skip{level}"] = given.tile.of(self.net.gates[level](x), self.cell)
@@ -205,45 +249,52 @@ class _Descend(Stage):
         return made
 
 
-class _Ascend(Stage):
-    """A decoder level (or the coarsest encoder level) and the way up, at the end the head."""
+class _Ascend(_BlockStage):
+    """The last block of a level, and the way up; where no block follows there, the head."""
 
     def __init__(self, net: DarkDeblurNet, level: int) -> None:
         config = net.config
         coarsest = level == config.levels - 1
-        self.net, self.level = net, level
-        self.cell = config.fold << level
-        self.block = net.encoder[level] if coarsest else net.decoder[level]
-        self.name = f"encoder {level}" if coarsest else f"decoder {level}"
-        self.source = f"x{level}" if coarsest else f"y{level}"
-        self.gated = self.block if config.channel_attention else None  # type: ignore[assignment]
-        self.halo = config.dense_layers * self.cell
-        if level > 0:
-            self.skip = f"skip{level - 1}"
-            self.halo += 2 * self.cell  # the two convolutions of the way up
-        if level > 1:
-            self.outputs = (_block_input(net, "y", level - 1),)
-        else:
-            self.outputs = (Feature(CORRECTION, 3, 1),)
+        blocks = config.encoder_blocks if coarsest else config.decoder_blocks
+        super().__init__(net, "x" if coarsest else "y", level, blocks[level] - 1)
+        self.skip = f"skip{level - 1}"
+        self.halo += 2 * self.cell  # the two convolutions of the way up
+        self.ends = config.decoder_blocks[level - 1] == 0
+        finer = _block_input(net, "y", level - 1, 0)
+        self.outputs = (Feature(CORRECTION, 3, 1) if self.ends else finer,)
 
     def __call__(self, given: StageInput) -> dict[str, Tensor]:
         net, level = self.net, self.level
         x = self.block(given.source, given.gate)
-        if level == 0:
-            x = given.tile.of(x, self.cell)
-            return {CORRECTION: F.pixel_shuffle(net.head(x), net.config.fold)}
         x = given.tile.of(net.up[level - 1](x), self.cell // 2)
         assert given.skip is not None
-        x += given.skip
-        if level > 1:
-            return {f"y{level - 1}": x}
-        return {CORRECTION: F.pixel_shuffle(net.head(x), net.config.fold)}
+        x = x + given.skip if torch.is_grad_enabled() else x.add_(given.skip)
+        if self.ends:
+            x = F.pixel_shuffle(net.head(x), net.config.fold)
+        return {self.outputs[0].name: x}
 
 
-def _block_input(net: DarkDeblurNet, letter: str, level: int) -> Feature:
+class _Finish(_BlockStage):
+    """The last block of the finest level, and the head."""
+
+    def __init__(self, net: DarkDeblurNet) -> None:
+        config = net.config
+        letter, blocks = ("x", config.encoder_blocks) if config.levels == 1 else (
+            "y", config.decoder_blocks
+        )  # fmt: skip
+        super().__init__(net, letter, 0, blocks[0] - 1)
+        self.outputs = (Feature(CORRECTION, 3, 1),)
+
+    def __call__(self, given: StageInput) -> dict[str, Tensor]:
+        x = given.tile.of(self.block(given.source, given.gate), self.cell)
+        return {CORRECTION: F.pixel_shuffle(self.net.head(x), self.net.config.fold)}
+
+
+def _block_input(net: DarkDeblurNet, letter: str, level: int, place: int) -> Feature:
+    """Return the feature map that a block takes: ``"x1"``, or ``"x1.2"`` for the third block."""
     config = net.config
     return Feature(
-        f"{letter}{level}",
+        f"{letter}{level}" + (f".{place}" if place else ""),
         config.widths[level],
         config.fold << level,
         averaged=config.channel_attention,
@@ -256,61 +307,79 @@ def stages_of(net: DarkDeblurNet) -> tuple[Stage, ...]:
     Parameters
     ----------
     net : DarkDeblurNet
-        The stages run its layers; they hold no weights of their own.
+        Network whose layers the stages run; they hold no weights of their own.
 
     Returns
     -------
     tuple of Stage
         Each takes the image or what an earlier one makes; the last makes ``"correction"``.
     """
-    coarsest = net.config.levels - 1
-    return (
-        _Stem(net),
-        *(_Descend(net, level) for level in range(coarsest)),
-        *(_Ascend(net, level) for level in range(coarsest, 0, -1)),
-        *([_Ascend(net, 0)] if coarsest == 0 else []),
-    )
+    config = net.config
+    coarsest = config.levels - 1
+
+    def inner(letter: str, level: int) -> list[Stage]:
+        blocks = config.encoder_blocks if letter == "x" else config.decoder_blocks
+        return [_BlockStage(net, letter, level, place) for place in range(blocks[level] - 1)]
+
+    stages: list[Stage] = [_Stem(net)]
+    for level in range(coarsest):
+        stages += [*inner("x", level), _Descend(net, level)]
+    stages += inner("x", coarsest)
+    for level in range(coarsest, 0, -1):
+        if level < coarsest:
+            stages += inner("y", level)
+        stages.append(_Ascend(net, level))
+    if coarsest == 0:
+        stages.append(_Finish(net))
+    elif config.decoder_blocks[0] > 0:
+        stages += [*inner("y", 0), _Finish(net)]
+    return tuple(stages)
 
 
 def run_stages(
-    stages: tuple[Stage, ...], image: Tensor, gates: Mapping[str, Tensor] | None = None
+    stages: tuple[Stage, ...],
+    image: Tensor,
+    gates: Mapping[str, Tensor] | None = None,
+    *,
+    pool_batch: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run all stages on one image, or on a batch of samples of one image.
+    """Run all stages on whole images.
 
     Parameters
     ----------
     stages : tuple of Stage
-        Of one network.
+        Stages of one network, in order.
     image : Tensor
-        (N, 3, H, W), sides multiples of the stride.
+        (N, C, H, W), pictures with or without guides, sides multiples of the stride.
     gates : mapping of str to Tensor, optional
-        The gate (1, C, 1, 1) of each stage that has one, by the stage's name. Without them
-        they follow from channel means over the *whole batch*.
+        Gate (1, C, 1, 1) of each stage that has one, by the stage's name. Without them every
+        block computes its own.
+    pool_batch : bool
+        Whether gates follow from channel means over the *whole batch*, which are then samples of
+        one image, rather than sample by sample.
 
     Returns
     -------
     correction : Tensor
         (N, 3, H, W).
     gates : dict of str to Tensor
-        The gates that were used.
+        Gates that were given or pooled over the batch.
     """
     height, width = image.shape[-2:]
     everything = Region(0, 0, height, width)
     features = {IMAGE: image}
-    used: dict[str, Tensor] = {}
+    used = dict(gates or {})
     for index, stage in enumerate(stages):
         source = features[stage.source]
-        if stage.gated is not None:
-            if gates is not None:
-                used[stage.name] = gates[stage.name]
-            else:
-                mean = source.mean(dim=(0, 2, 3), keepdim=True, dtype=torch.float32)
-                gate = stage.gate(mean.to(source.dtype))
-                assert gate is not None
-                used[stage.name] = gate
+        if stage.gated is not None and gates is None and pool_batch:
+            mean = source.mean(dim=(0, 2, 3), keepdim=True, dtype=torch.float32)
+            gate = stage.gate(mean.to(source.dtype))
+            assert gate is not None
+            used[stage.name] = gate
         skip = features[stage.skip] if stage.skip is not None else None
         names = {output.name for output in stage.outputs}
         features |= stage(StageInput(source, skip, used.get(stage.name), everything, names))
+        # The largest tensors of all: they are not kept longer than needed.
         del source, skip
         later = stages[index + 1 :]
         needed = {CORRECTION, *(s.source for s in later), *(s.skip for s in later if s.skip)}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from ..errors import DarkDeblurError
 from .config import GeneratorConfig
 from .generator import DarkDeblurNet
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METADATA_KEY = "darkdeblur"
 
 
@@ -53,7 +54,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     generator: GeneratorConfig
     value_range: tuple[float, float] = (0.0, 1.0)
     summary: str = Field(default="", max_length=500)
@@ -213,7 +214,8 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
         with torch.device("meta"):
             net = DarkDeblurNet(card.generator)
         expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        stored = {_current_name(name): name for name in file.keys()}  # noqa: SIM118
+        found = {name: tuple(file.get_slice(old).get_shape()) for name, old in stored.items()}
         if expected != found:
             odd = sorted(
                 name
@@ -226,7 +228,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
             )
         state = {}
         for name in expected:
-            value = file.get_tensor(name)
+            value = file.get_tensor(stored[name])
             if not value.is_floating_point():
                 raise WeightsError(f"{path}: tensor {name!r} holds {value.dtype}, not floats.")
             # A copy: the tensor must outlive the file it is mapped from.
@@ -238,6 +240,11 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return LoadedModel(name=path.stem, path=path, sha256=digest, network=net, card=card)
+
+
+def _current_name(name: str) -> str:
+    """Return what a tensor is called today: in version 1 a level was a block, not a list."""
+    return re.sub(r"^(encoder|decoder)\.(\d+)\.(?!\d)", r"\1.\2.0.", name)
 
 
 def _open(path: Path) -> Any:

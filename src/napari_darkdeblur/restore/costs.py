@@ -91,7 +91,7 @@ def measure_costs(net: DarkDeblurNet) -> Costs:
 
 def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Costs:
     stages = stages_of(net)
-    features = {IMAGE: Feature(IMAGE, 3, 1)}
+    features = {IMAGE: Feature(IMAGE, net.config.input_channels, 1)}
     features |= {output.name: output for stage in stages for output in stage.outputs}
     sides = [side + -side % net.config.stride for side in _SIDES.get(device.type, _OTHER_SIDES)]
 

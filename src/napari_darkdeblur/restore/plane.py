@@ -89,7 +89,7 @@ def _with_sampled_gates(
     """
     stages = stages_of(net)
     sample = torch.cat([plane.read(region) for region in plan.sample])
-    _, gates = run_stages(stages, sample)
+    _, gates = run_stages(stages, sample, pool_batch=True)
     del sample
     for tile in plan.tiles["network"]:
         outer = tile.grown(net.config.reach, net.config.stride, bounds)

@@ -15,7 +15,7 @@ from scipy import fft  # type: ignore[import-untyped]
 from skimage.restoration import richardson_lucy, unsupervised_wiener
 from torch import Tensor
 
-from ..synthesis.light import linear_to_srgb, srgb_to_linear
+from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
 from ..validation import ValidationPair
 
 # More iterations sharpen more, and make more of the noise. Each image is given the best of these;

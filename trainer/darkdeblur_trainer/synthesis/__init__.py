@@ -1,18 +1,18 @@
 """From sharp photographs to pairs: camera shake, low light, sensor noise (paper, section 2.3)."""
 
 from .degradation import PRESETS, Degradation
-from .kernels import ShakeSettings, camera_shake_kernels
+from .known_kernels import KnownKernels, told_kernels
 from .pairs import Pairs, PairSynthesizer
 from .sample_random import SampleRandom, Stream, sample_numbers
 
 __all__ = [
     "PRESETS",
     "Degradation",
+    "KnownKernels",
     "PairSynthesizer",
     "Pairs",
     "SampleRandom",
-    "ShakeSettings",
     "Stream",
-    "camera_shake_kernels",
     "sample_numbers",
+    "told_kernels",
 ]

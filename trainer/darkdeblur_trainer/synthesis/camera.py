@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
+from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
+
 from .degradation import Degradation
 from .jpeg import jpeg, jpeg_tables
-from .light import linear_to_srgb, srgb_to_linear
 from .poisson import poisson
 from .sample_random import SampleRandom, Stream
 
 Kinds = Sequence[Degradation]
+
+_LUMA = (0.299, 0.587, 0.114)
+# A bright area is a lamp or a reflection if it covers less than this share of its neighbourhood,
+# a square of this side in pixels. A white sky covers all of it.
+_LAMP_SHARE, _LAMP_NEIGHBOURHOOD = 0.12, 65
+# Radii in pixels of the lamps that are put into a scene, from and to.
+_LAMP_RADII = (0.6, 4.0)
 
 
 def blur(light: Tensor, kernels: Tensor) -> Tensor:
@@ -56,22 +65,65 @@ class Camera:
         self.fixed_shapes = fixed_shapes
         self._jpeg_tables = jpeg_tables(device)
 
-    def expose(self, scene: Tensor, drawn: dict[str, Tensor], kinds: Kinds) -> Tensor:
+    def expose(
+        self, scene: Tensor, drawn: dict[str, Tensor], numbers: Tensor, kinds: Kinds
+    ) -> Tensor:
         """Turn a scene, uint8 or encoded values in 0..1, into light (or dark encoded values)."""
         encoded = scene.float() / 255 if scene.dtype == torch.uint8 else scene
+        if any(kind.grey > 0 for kind in kinds):
+            red, green, blue = encoded.unbind(dim=1)
+            luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+            encoded = torch.where(drawn["grey"] > 0, luma[:, None], encoded)
         if any(kind.gamma != (1, 1) for kind in kinds):
             encoded = encoded ** drawn["gamma"]
         linear = [kind.linear_light for kind in kinds]
         light = _for_some(linear, drawn["linear_light"], srgb_to_linear, encoded)
         light = light * drawn["exposure"]
-        if all(kind.highlight_probability == 0 for kind in kinds):
-            return light
+        if any(kind.highlight_probability > 0 for kind in kinds):
+            light = self._lift_highlights(light, encoded, drawn)
+        if any(kind.lamps > 0 for kind in kinds):
+            light = self._add_lamps(light, drawn, numbers, max(kind.lamps for kind in kinds))
+        return light
+
+    def _lift_highlights(
+        self, light: Tensor, encoded: Tensor, drawn: dict[str, Tensor]
+    ) -> Tensor:
+        """Make small saturated areas brighter than white."""
         # Relative to white after the exposure cut: a lamp saturates the sensor in the dark, too.
         # It grows from the threshold to white, as a lamp's rim does.
         threshold = drawn["highlight_threshold"]
         excess = (encoded.amax(dim=1, keepdim=True) - threshold) / (1 - threshold).clamp(min=1e-3)
-        lamp = drawn["highlight"] * excess.clamp(0, 1) ** 2
-        return light + lamp * (encoded * drawn["highlight_gain"] - light)
+        excess = excess.clamp(0, 1)
+        half = _LAMP_NEIGHBOURHOOD // 2
+        # At a quarter of the size: the share of a neighbourhood needs no more.
+        coarse = F.avg_pool2d(excess, 4, ceil_mode=True)
+        covered = F.avg_pool2d(coarse, half // 2 + 1, 1, half // 4, count_include_pad=False)
+        small = (covered < _LAMP_SHARE).float()
+        small = F.interpolate(small, scale_factor=4.0, mode="nearest")
+        small = small[..., : excess.shape[2], : excess.shape[3]]
+        lamp = drawn["highlight"] * small * excess**2
+        return light + lamp * (encoded * drawn["highlight_gain"] - light).clamp(min=0)
+
+    def _add_lamps(
+        self, light: Tensor, drawn: dict[str, Tensor], numbers: Tensor, most: int
+    ) -> Tensor:
+        """Put small round lamps of random colour into the scenes that have highlights."""
+        random = SampleRandom(self.seed, numbers).uniform(Stream.LAMPS, 1 + 8 * most)
+        wanted = (random[:, 0] * (1 + drawn["lamps"].flatten())).floor()
+        height, width = light.shape[-2:]
+        rows = torch.arange(height, device=light.device, dtype=torch.float32)[None, :, None]
+        columns = torch.arange(width, device=light.device, dtype=torch.float32)[None, None, :]
+        low, high = _LAMP_RADII
+        for lamp in range(most):
+            draw = random[:, 1 + 8 * lamp : 9 + 8 * lamp, None, None].unbind(dim=1)
+            radius = low * (high / low) ** draw[2]
+            distance = torch.hypot(rows - draw[0] * height, columns - draw[1] * width)
+            shape = (radius + 0.5 - distance).clamp(0, 1)
+            shown = (wanted > lamp).float()[:, None, None] * drawn["highlight"][:, 0]
+            brightness = drawn["highlight_gain"][:, 0] ** (2 * draw[3])
+            colour = 0.4 + 0.6 * torch.stack(draw[4:7], dim=1)
+            light = light + (shape * shown * brightness)[:, None] * colour
+        return light
 
     def encode(self, light: Tensor, drawn: dict[str, Tensor], kinds: Kinds) -> Tensor:
         """Turn light into encoded values in 0..1, without noise."""

@@ -30,6 +30,13 @@ class Stream(enum.IntEnum):
     GAUSSIAN_NOISE = 5
     SHOT_NOISE = 6
     READ_NOISE = 7
+    SHAPE = 8
+    SMOOTH_PATH = 9
+    LAMPS = 10
+    CAMERA_TURN = 11
+    MOVING_OBJECT = 12
+    KNOWN_KERNEL = 13
+    PATCH_PLACE = 14
 
 
 def sample_numbers(samples: Sequence[int], device: torch.device) -> Tensor:

@@ -10,6 +10,12 @@ from torch import Tensor
 from .degradation import Degradation
 from .sample_random import SampleRandom, Stream
 
+# The shapes of `Degradation`, in the order of their numbers.
+SHAPES = ("markov_shake", "smooth_shake", "straight_motion", "defocus_disc")
+# Which of four consecutive samples may turn, and which may have a moving object: so a GPU knows
+# their places without looking at what was drawn.
+QUARTERS, TURNING, MOVING = 4, 0, 2
+
 
 class SettingsTable:
     """Every setting of a list of degradations, as tensors on the device.
@@ -51,6 +57,7 @@ class SettingsTable:
             Each (B,). ``"choice"`` is the place of the sample's degradation in the list.
         """
         draw = random.uniform(Stream.PARAMETERS, 16).unbind(dim=1)
+        of_shape = random.uniform(Stream.SHAPE, 8).unbind(dim=1)
         choice = torch.searchsorted(self._table["edges"], draw[0].contiguous(), right=True)
 
         def field(name: str, part: int | None = None) -> Tensor:
@@ -65,10 +72,27 @@ class SettingsTable:
             low, high = field(name, 0), field(name, 1)
             return low + (high - low) * number
 
+        # Only every fourth sample may turn, and another fourth have a moving object.
+        quarter = random.indices % QUARTERS
+        shapes = torch.stack([field(name) for name in SHAPES], dim=1).cumsum(dim=1)
         absolute_normal = math.sqrt(2) * torch.erfinv(draw[7].clamp(max=1 - 1e-6))
         return {
             "choice": choice,
             "linear_light": field("linear_light"),
+            "blur_radius": log_uniform("blur_radius", of_shape[0]),
+            "shape": (of_shape[1][:, None] * shapes[:, -1:] >= shapes[:, :-1]).sum(dim=1),
+            "defocus_radius": uniform("defocus_radius", of_shape[2]),
+            "turns": (
+                (quarter == TURNING)
+                & (of_shape[3] < QUARTERS * field("camera_turn_probability"))
+            ).float(),
+            "camera_turn": uniform("camera_turn", of_shape[4]),
+            "moves": (
+                (quarter == MOVING)
+                & (of_shape[5] < QUARTERS * field("moving_object_probability"))
+            ).float(),
+            "object_radius": log_uniform("blur_radius", of_shape[6]),
+            "grey": (of_shape[7] < field("grey")).float(),
             "kernel_length": log_uniform("kernel_length", draw[1]),
             "exposed_fraction": uniform("exposed_fraction", draw[2]),
             "curl": uniform("curl", draw[12]),
@@ -77,6 +101,7 @@ class SettingsTable:
             "exposure": log_uniform("exposure", draw[4]),
             "highlight": (draw[5] < field("highlight_probability")).float(),
             "highlight_threshold": field("highlight_threshold"),
+            "lamps": field("lamps"),
             "highlight_gain": log_uniform("highlight_gain", draw[6]),
             "gaussian_noise": field("gaussian_noise") * absolute_normal,
             "shot_gain": log_uniform("shot_gain", draw[8]),
