@@ -22,7 +22,7 @@ TINY = {
     "discriminator_width": 4,
     "synthesis": [
         {"preset": "paper", "kernel_length": [4, 12]},
-        {"preset": "night", "kernel_length": [4, 12]},
+        {"preset": "night", "blur_radius": [1, 3]},
     ],
     "losses": {"features": 0.0, "adversarial": {"weight": 1e-4, "from_step": 3}},
     "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 2},

@@ -1,44 +1,85 @@
-"""Blur kernels: normalised, centred, as long as asked for."""
+"""Blur kernels: normalised, centred, as large as asked for."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from darkdeblur_trainer.synthesis import SampleRandom, ShakeSettings, camera_shake_kernels
-from darkdeblur_trainer.synthesis.kernels import camera_shake_paths, kernel_radius, splat
+from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer, SampleRandom
+from darkdeblur_trainer.synthesis.kernels import camera_shake_paths, splat, turned_points
+from darkdeblur_trainer.synthesis.settings import SHAPES
 
-
-def _kernels(count: int, length: float, curl: float = 1.0):
-    random = SampleRandom(3, torch.arange(count))
-    shake = ShakeSettings(
-        torch.full((count,), length), torch.ones(count), torch.full((count,), curl)
-    )
-    return camera_shake_kernels(random, shake, kernel_radius(length))
+ONLY = {shape: {other: float(other == shape) for other in SHAPES} for shape in SHAPES}
+SPLAT_VARIANCE = 1 / 3  # of the bilinear splat, about, over both axes
 
 
-@pytest.mark.parametrize("length", [4.0, 13.5, 60.0])
-def test_kernels_are_normalised_and_centred_on_their_centroid(length):
-    kernels = _kernels(64, length)
-    assert (kernels >= 0).all()
-    assert torch.allclose(kernels.sum(dim=(1, 2)), torch.ones(64), atol=1e-5)
+def kernels_of(count: int = 256, **settings: object) -> Tensor:
+    """Return kernels of a degradation that blurs everything."""
+    synthesizer = PairSynthesizer([Degradation(unblurred=0.0, **settings)], seed=3)
+    return synthesizer.kernels(range(count))
+
+
+def moments(kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centroids (N, 2) and the rms radii (N,) about the middle, in pixels."""
     offset = torch.arange(kernels.shape[1]) - kernels.shape[1] // 2
-    for axis in (1, 2):
-        centroid = (kernels.sum(dim=3 - axis) * offset).sum(dim=1)
-        assert centroid.abs().max() < 1e-3
+    across, down = kernels.sum(dim=1), kernels.sum(dim=2)
+    centroid = torch.stack([(across * offset).sum(dim=1), (down * offset).sum(dim=1)], dim=1)
+    variance = (across * offset.square()).sum(dim=1) + (down * offset.square()).sum(dim=1)
+    return centroid, (variance - SPLAT_VARIANCE).clamp(min=0).sqrt()
+
+
+SETTINGS = {
+    "short paths": {"kernel_length": (4, 4)},
+    "long paths": {"kernel_length": (60, 60), "curl": (0.0, 1.0)},
+    "sizes": {"blur_radius": (0.7, 12.0), "defocus_radius": (0.0, 1.0)},
+} | {shape: {"blur_radius": (2.0, 6.0), **ONLY[shape]} for shape in SHAPES}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_kernels_are_normalised_and_centred_on_their_centroid(name: str):
+    kernels = kernels_of(**SETTINGS[name])
+    assert (kernels >= 0).all()
+    assert torch.allclose(kernels.sum(dim=(1, 2)), torch.ones(len(kernels)), atol=1e-5)
+    assert moments(kernels)[0].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("radius", [0.7, 2.5, 9.0])
+def test_a_kernel_is_as_large_as_asked_for(shape: str, radius: float):
+    kernels = kernels_of(64, blur_radius=(radius, radius), **ONLY[shape])
+    expected = min(radius, 4.0) if shape == "defocus_disc" else radius
+    sizes = moments(kernels)[1]
+    # Far ends are moved in, which makes a few kernels smaller.
+    assert float(sizes.median()) == pytest.approx(expected, rel=0.1, abs=0.1)
+    assert float(sizes.max()) < 1.1 * expected + 0.1
+
+
+def test_sizes_are_drawn_evenly_on_a_logarithmic_scale():
+    sizes = moments(kernels_of(1024, blur_radius=(1.0, 9.0), straight_motion=0, defocus_disc=0))[1]
+    shares = [(sizes < edge).float().mean().item() for edge in (3 ** 0.5, 3.0, 3 ** 1.5)]
+    assert shares == pytest.approx([0.25, 0.5, 0.75], abs=0.06)
 
 
 def test_the_radius_holds_every_kernel():
-    # Nothing was clamped to the border: the outermost ring is empty but for straight paths,
-    # whose ends may touch it.
-    wide = camera_shake_kernels(
-        SampleRandom(3, torch.arange(256)),
-        ShakeSettings(torch.full((256,), 30.0), torch.ones(256), torch.full((256,), 0.2)),
-        radius=40,
-    )
-    radius = kernel_radius(30.0)
-    inner = wide[:, 40 - radius : 41 + radius, 40 - radius : 41 + radius]
-    assert torch.allclose(inner.sum(dim=(1, 2)), torch.ones(256), atol=1e-5)
+    # What was cut off would lie in the outermost ring.
+    kernels = kernels_of(512, blur_radius=(0.7, 12.0), defocus_radius=(0, 2))
+    ring = kernels.sum(dim=(1, 2)) - kernels[:, 1:-1, 1:-1].sum(dim=(1, 2))
+    assert ring.max() < 0.01
+
+
+def test_a_straight_line_is_straight_and_a_smooth_shake_is_not():
+    def narrowness(shape: str) -> Tensor:
+        kernels = kernels_of(128, blur_radius=(6.0, 6.0), **ONLY[shape])
+        offset = (torch.arange(kernels.shape[1]) - kernels.shape[1] // 2).float()
+        xx = torch.einsum("nyx,x->n", kernels, offset**2)
+        yy = torch.einsum("nyx,y->n", kernels, offset**2)
+        xy = torch.einsum("nyx,y,x->n", kernels, offset, offset)
+        least = (xx + yy) / 2 - ((xx - yy) ** 2 / 4 + xy**2).sqrt()
+        return least.clamp(min=0).sqrt()
+
+    assert narrowness("straight_motion").max() < 0.6
+    assert narrowness("smooth_shake").median() > 0.8
 
 
 def test_paths_have_the_reference_length_and_constant_speed():
@@ -48,29 +89,24 @@ def test_paths_have_the_reference_length_and_constant_speed():
     assert torch.allclose(speed, speed[:, :1].expand_as(speed), rtol=1e-3)
 
 
-def test_longer_paths_spread_wider():
-    offset = torch.arange(-100, 101).float()
-    spread = []
-    for length in (12.0, 24.0, 48.0):
-        kernels = _kernels(128, length)
-        r = kernels.shape[1] // 2
-        squares = offset[100 - r : 101 + r].square()
-        variance = (kernels.sum(1) * squares).sum(1) + (kernels.sum(2) * squares).sum(1)
-        # The bilinear splat itself spreads a point by a variance of about 1/6 an axis.
-        spread.append(float((variance - 1 / 3).clamp(min=0).sqrt().mean()))
-    assert spread[1] == pytest.approx(2 * spread[0], rel=0.15)
-    assert spread[2] == pytest.approx(2 * spread[1], rel=0.15)
-
-
 def test_without_curl_a_path_is_a_straight_line():
     paths = camera_shake_paths(SampleRandom(0, torch.arange(32)), torch.zeros(32))
     assert torch.allclose(paths[:, -1].norm(dim=1), torch.full((32,), 60.0), rtol=1e-4)
 
 
-def test_a_path_of_length_zero_is_a_point():
-    kernels = _kernels(3, 0.0)
+def test_what_is_not_blurred_has_a_point_for_a_kernel():
+    kernels = PairSynthesizer([Degradation(unblurred=1.0)], seed=3).kernels(range(3))
     centre = kernels.shape[1] // 2
     assert torch.allclose(kernels[:, centre, centre], torch.ones(3))
+
+
+def test_a_turn_moves_places_about_the_middle():
+    points = torch.zeros(1, 2, 2)
+    angle = torch.tensor([[0.0, 0.1]])
+    places = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 20.0]])
+    moved = turned_points(points, angle, places)[0]
+    assert torch.allclose(moved[:, 0], torch.zeros(3, 2))
+    assert torch.allclose(moved[:, 1], torch.tensor([[0.0, 0.0], [0.0, 1.0], [-2.0, 0.0]]))
 
 
 def test_splat_shares_a_point_bilinearly():

@@ -59,7 +59,12 @@ def test_a_pair_depends_on_its_index_not_on_its_batch():
 def _both() -> list[Degradation]:
     return [
         Degradation(preset="paper", kernel_length=(4, 12)),
-        Degradation(preset="night", kernel_length=(4, 12)),
+        Degradation(
+            preset="night",
+            blur_radius=(1, 3),
+            camera_turn_probability=0.2,
+            moving_object_probability=0.2,
+        ),
     ]
 
 
@@ -131,7 +136,9 @@ def _noiseless() -> dict:
         "read_noise": None,
         "jpeg_probability": 0.0,
         "highlight_probability": 0.0,
-        "kernel_length": (8, 8),
+        "blur_radius": (2, 2),
+        "camera_turn_probability": 0.0,
+        "moving_object_probability": 0.0,
         "unblurred": 0.0,
     }
 
@@ -141,7 +148,11 @@ def test_saturated_lights_leave_streaks():
         settings = {
             **_noiseless(),
             "highlight_probability": probability,
-            "kernel_length": (30, 30),
+            "lamps": 0,
+            "blur_radius": (6, 6),
+            "markov_shake": 0,
+            "smooth_shake": 0,
+            "defocus_disc": 0,
         }
         night = Degradation(
             preset="night", exposure=(0.1, 0.1), highlight_gain=(10, 10), **settings
@@ -156,6 +167,65 @@ def test_saturated_lights_leave_streaks():
     assert saturated_pixels(0.0) == 0
     # The lamp is nine pixels; its streak saturates far more than those.
     assert saturated_pixels(1.0) > 3 * 9
+
+
+def test_a_white_sky_is_no_lamp():
+    settings = {**_noiseless(), "highlight_probability": 1.0, "lamps": 0}
+    night = Degradation(preset="night", exposure=(0.25, 0.25), highlight_gain=(8, 8), **settings)
+    synthesizer = PairSynthesizer([night], seed=0)
+    side = 128 + 2 * synthesizer.margin
+    sky = torch.ones(1, 3, side, side)
+    lamp = torch.zeros(1, 3, side, side)
+    lamp[..., side // 2 - 3 : side // 2 + 3, side // 2 - 3 : side // 2 + 3] = 1
+    assert float(synthesizer(sky, range(1)).sharp.max()) < 0.6
+    assert float(synthesizer(lamp, range(1)).sharp.max()) > 0.999
+
+
+def test_lamps_are_put_into_the_scene_and_leave_streaks():
+    settings = {**_noiseless(), "highlight_probability": 1.0, "lamps": 8}
+    night = Degradation(preset="night", exposure=(1, 1), **settings)
+    synthesizer = PairSynthesizer([night], seed=0)
+    dark = torch.zeros(16, 3, 128 + 2 * synthesizer.margin, 128 + 2 * synthesizer.margin)
+    pairs = synthesizer(dark, range(16))
+    # Zero to eight each, some of them beyond the border.
+    shown = (pairs.sharp.amax(dim=(1, 2, 3)) > 0.5).float().mean()
+    assert 0.5 < float(shown) < 1
+    assert (pairs.blurred > 0.05).sum() > 2 * (pairs.sharp > 0.05).sum()
+
+
+def test_a_turning_camera_blurs_the_corners_more_than_the_middle():
+    settings = {**_noiseless(), "blur_radius": (0.7, 0.7), "camera_turn": (5, 5)}
+    turning = settings | {"camera_turn_probability": 0.25}
+    side = 128
+    noise = torch.rand(4, 3, side + 100, side + 100)
+
+    def loss_of_contrast(given: dict) -> list[float]:
+        night = Degradation(preset="night", exposure=(1, 1), bits=0, **given)
+        synthesizer = PairSynthesizer([night], seed=0)
+        m = synthesizer.margin
+        wide = noise[:, :, 50 - m : 50 + side + m, 50 - m : 50 + side + m]
+        pairs = synthesizer(wide, range(4))
+        assert pairs.uniform.tolist() == [given is settings, True, True, True]
+        parts = (pairs.blurred[0, :, 54:74, 54:74], pairs.blurred[0, :, :20, :20])
+        return [float(part.std()) for part in parts]
+
+    still, turned = loss_of_contrast(settings), loss_of_contrast(turning)
+    assert turned[0] == pytest.approx(still[0], rel=0.3)
+    assert turned[1] < 0.6 * still[1]
+
+
+def test_an_object_moves_before_a_background_that_stays():
+    settings = _noiseless() | {"blur_radius": (4, 4), "moving_object_probability": 0.25}
+    night = Degradation(preset="night", exposure=(1, 1), **settings)
+    still = night.model_copy(update={"moving_object_probability": 0.0})
+    synthesizer = PairSynthesizer([night], seed=0)
+    sharp = _sharp(synthesizer, 8, side=96)
+    pairs, others = synthesizer(sharp, range(8)), PairSynthesizer([still], seed=0)
+    other = others(sharp, range(8))
+    changed = (pairs.blurred - other.blurred).abs().amax(dim=1) > 2 / 255
+    assert pairs.uniform.tolist() == [True, True, False, True] * 2
+    share = changed.float().mean(dim=(1, 2)).tolist()
+    assert all((0 < s < 0.9) == (not u) for s, u in zip(share, pairs.uniform, strict=True))
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.05, 1.0, 3.9, 4.1, 20.0, 500.0])
