@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from pytorch_msssim import ms_ssim
 from safetensors.torch import save_file
 from torch import nn
 
@@ -63,6 +64,37 @@ def test_the_structure_loss_is_zero_only_for_the_same_image():
     restored, sharp = _patches()
     assert structure_loss(sharp, sharp).item() == pytest.approx(0, abs=1e-5)
     assert structure_loss(restored, sharp).item() > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 128, 128), (3, 3, 97, 97), (1, 3, 112, 131)])
+@pytest.mark.parametrize("kind", ["like", "unlike", "out of range", "black"])
+def test_the_structure_loss_is_that_of_the_reference_implementation(shape, kind):
+    generator = torch.Generator().manual_seed(1)
+    sharp = torch.rand(shape, generator=generator)
+    restored = {
+        "like": sharp + 0.1 * torch.randn(shape, generator=generator),
+        # Structure of the opposite sign, which the index counts as none.
+        "unlike": 1 - sharp,
+        "out of range": 3 * sharp - 1,
+        "black": torch.zeros(shape),
+    }[kind]
+    offset = torch.arange(7.0) - 3
+    window = torch.exp(-offset.square() / (2 * 1.5**2))
+    window = (window / window.sum()).repeat(3, 1, 1, 1)
+
+    def reference(restored: torch.Tensor, sharp: torch.Tensor) -> torch.Tensor:
+        return 1 - ms_ssim(restored.clamp(0, 1), sharp, data_range=1.0, win=window)
+
+    results = []
+    for loss in (structure_loss, reference):
+        # The network's output is channels last.
+        image = restored.to(memory_format=torch.channels_last).requires_grad_()
+        value = loss(image, sharp)
+        results.append((value.detach(), *torch.autograd.grad(value, image)))
+    (value, gradient), (expected, expected_gradient) = results
+    assert value.item() == pytest.approx(expected.item(), abs=1e-5)
+    scale = expected_gradient.abs().max().clamp_min(1e-12)
+    torch.testing.assert_close(gradient / scale, expected_gradient / scale, rtol=0, atol=1e-3)
 
 
 def test_gradient_shares_add_up_and_keep_the_graph():

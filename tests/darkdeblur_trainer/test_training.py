@@ -18,11 +18,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from darkdeblur_trainer import precision, training
 from darkdeblur_trainer.checkpoint import CheckpointFolder
 from darkdeblur_trainer.config import ConfigError, OptimizerConfig
 from darkdeblur_trainer.config_files import load_config, parse_config
 from darkdeblur_trainer.learners import Learners, learning_rate
+from darkdeblur_trainer.parallel import Processes
 from darkdeblur_trainer.records import Recorder, RecordError, RunError, RunFolder
+from darkdeblur_trainer.step import TrainingStep
 from darkdeblur_trainer.training import TrainingError, fit
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 
@@ -383,6 +386,73 @@ def test_a_number_that_is_none_stops_and_the_last_checkpoint_goes_on(
     monkeypatch.undo()
     assert CheckpointFolder(tmp_path / "run" / "checkpoints").steps() == [4]
     assert fit(config, photographs, tmp_path / "run", **options).step == TINY["steps"]
+
+
+@pytest.mark.parametrize("faster", ["fp32", "bf16"])
+def test_auto_takes_the_faster_precision_and_a_run_keeps_it(
+    tiny_config, photographs, tmp_path, monkeypatch, capsys, faster
+):
+    def measured(fastest: str):
+        def seconds(step: TrainingStep, batch: tuple, device: torch.device) -> float:
+            step(0, *batch)
+            return 1.0 if step.config.precision == fastest else 2.0
+
+        return seconds
+
+    # Also on a processor without the instructions, where it is slow but the same.
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "_seconds", measured(faster))
+    slower = {"fp32": "bf16", "bf16": "fp32"}[faster]
+    auto = tiny_config.model_copy(update={"precision": "auto"})
+    folder = RunFolder(tmp_path / "auto")
+    fit(auto, photographs, folder.path, cache_folder=tmp_path, max_minutes=0)
+    told = capsys.readouterr().err
+    assert f"Precision {faster}: a step takes" in told
+    assert f"1000 ms in {faster}" in told
+    # Now the other one is faster, but the run has begun.
+    monkeypatch.setattr(precision, "_seconds", measured(slower))
+    options = {"cache_folder": tmp_path, "progress": False}
+    assert fit(auto, photographs, folder.path, **options).step == TINY["steps"]
+    assert folder.config().precision == faster
+    assert folder.facts()["seconds_per_step"] == {faster: 1.0, slower: 2.0}
+    # Measuring has changed nothing: the run is the one whose precision was given.
+    given = tiny_config.model_copy(update={"precision": faster})
+    fit(given, photographs, tmp_path / "given", **options)
+    ours, theirs = (
+        CheckpointFolder(tmp_path / name / "checkpoints").load_latest()
+        for name in ("auto", "given")
+    )
+    for part in ("generator", "average", "discriminator"):
+        for name, value in ours[part].items():
+            assert torch.equal(value, theirs[part][name]), f"{part}.{name}"
+    other = tiny_config.model_copy(update={"precision": slower})
+    with pytest.raises(RunError, match=f"precision: {faster} -> {slower}"):
+        fit(other, photographs, folder.path, **options)
+
+
+def test_without_bf16_instructions_auto_is_fp32_and_bf16_is_warned_of(
+    tiny_config, photographs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(training, "computes_bf16", lambda device: False)
+    options = {"cache_folder": tmp_path, "max_minutes": 0}
+    auto = tiny_config.model_copy(update={"precision": "auto"})
+    fit(auto, photographs, tmp_path / "auto", **options)
+    assert RunFolder(tmp_path / "auto").config().precision == "fp32"
+    assert "Precision fp32: there are no bf16 instructions" in capsys.readouterr().err
+    bf16 = tiny_config.model_copy(update={"precision": "bf16"})
+    fit(bf16, photographs, tmp_path / "bf16", **options)
+    assert "no instructions for bf16: a step may take a hundred times" in capsys.readouterr().err
+
+
+def test_both_precisions_are_really_timed(tiny_config):
+    cpu = torch.device("cpu")
+    if not precision.computes_bf16(cpu):
+        pytest.skip("this processor has no instructions for bf16")
+    batch = tuple(torch.rand(2, 2, 3, 112, 112))
+    times = precision.measure_precisions(tiny_config, batch, None, Processes(0, 1, cpu))
+    assert set(times) == {"fp32", "bf16"}
+    assert all(seconds > 0 for seconds in times.values())
 
 
 def test_another_configuration_does_not_continue_a_run(tiny_config, photographs, tmp_path):

@@ -233,8 +233,10 @@ class TrainConfig(_Section):
     ema_decay : float, optional
         Decay of the moving average of the generator's weights, which is what is validated and
         exported; none exports the weights themselves.
-    precision : {"fp32", "bf16"}
-        Of the networks; losses are always computed in fp32.
+    precision : {"fp32", "bf16", "auto"}
+        What the networks compute in; losses and optimizers always compute in fp32. ``"auto"``
+        measures some steps of a new run in both, where the device has instructions for bf16, and
+        takes the faster one; the run then keeps it.
     compile : bool
         Whether the networks are compiled.
     """
@@ -251,7 +253,7 @@ class TrainConfig(_Section):
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     compile: bool = False
     validation: ValidationConfig = ValidationConfig()
     log: LogConfig = LogConfig()

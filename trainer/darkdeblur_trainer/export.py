@@ -124,6 +124,7 @@ def training_summary(
         "seed": config.seed,
         "losses": on,
         "ema_decay": config.ema_decay,
+        "precision": config.precision,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "synthesis": [d.model_dump(mode="json") for d in config.synthesis]
         if config.data.layout == "sharp"

@@ -109,6 +109,16 @@ class RunFolder:
         except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
             raise RunError(f"{self._config} is damaged: {error}") from error
 
+    def precision(self) -> str | None:
+        """Return what the networks of the run compute in; None if the folder holds no run.
+
+        Raises
+        ------
+        RunError
+            The run's configuration is damaged.
+        """
+        return self.config().precision if self._config.is_file() else None
+
     def facts(self) -> dict[str, Any]:
         """Return what `prepare` wrote about data and versions.
 
@@ -163,7 +173,9 @@ class RunFolder:
             path.name in (_LOCK, self._facts.name) or _is_part(path) for path in self.path.iterdir()
         )
 
-    def prepare(self, config: TrainConfig, facts: dict[str, Any]) -> None:
+    def prepare(
+        self, config: TrainConfig, facts: dict[str, Any], measured: dict[str, Any] | None = None
+    ) -> None:
         """Write what the run is, or check that the folder holds the same run.
 
         Parameters
@@ -172,6 +184,9 @@ class RunFolder:
             The run's.
         facts : dict
             What else its results depend on; JSON values.
+        measured : dict, optional
+            What was measured before the run began, and its results do not depend on; JSON
+            values. Of a run that goes on, what was written at its beginning is kept.
 
         Raises
         ------
@@ -185,7 +200,7 @@ class RunFolder:
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         }
-        codes = [code]
+        codes, noted = [code], measured or {}
         if self._config.is_file():
             before = self.facts()
             changed = differences(self.config(), config)
@@ -200,12 +215,13 @@ class RunFolder:
                     f"({'; '.join(changed)}). Continue it with its own settings, or choose "
                     "another --out; --init starts a new run from its exported weights."
                 )
+            noted = {key: before[key] for key in before if key not in (*facts, "code")}
             codes = before["code"] if before["code"][-1] == code else [*before["code"], code]
         try:
             for part in filter(_is_part, self.path.iterdir()):
                 part.unlink()
             with atomic_write(self._facts) as part:
-                content = {**facts, "code": codes}
+                content = {**facts, **noted, "code": codes}
                 part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             with atomic_write(self._config) as part:
                 settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -23,7 +23,7 @@ class TrainingStep:
     Parameters
     ----------
     config : TrainConfig
-        Of the run.
+        Of the run; its precision must be settled, not ``"auto"``.
     learners : Learners
         What learns.
     vgg : VggFeatures, optional
@@ -39,6 +39,7 @@ class TrainingStep:
         vgg: VggFeatures | None,
         processes: Processes,
     ) -> None:
+        assert config.precision != "auto"
         self.config = config
         self.learners = learners
         self._device_type = processes.device.type
@@ -58,9 +59,9 @@ class TrainingStep:
         self.objective = Objective(config.losses, features, self._autocast)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self._device_type, torch.bfloat16)
+        if self.config.precision == "bf16":
+            return torch.autocast(self._device_type, torch.bfloat16)
+        return nullcontext()
 
     def restore(
         self, step: int, given: Tensor, sharp: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from .learners import Learners, learning_rate
 from .objective import gradient_shares
 from .parallel import Processes
 from .perceptual import VggFeatures, find_vgg
+from .precision import computes_bf16, measure_precisions
 from .records import Recorder, RunFolder
 from .running_means import RunningMeans
 from .signals import collected_signals
@@ -74,7 +76,8 @@ def fit(
 
     Everything random follows from the configuration's seed and the samples' indices, so a run
     that was stopped (or killed) and continued computes what an uninterrupted one does: on a CPU
-    bit for bit, given the same number of threads.
+    bit for bit, given the same number of threads. With precision ``"auto"``, a run that goes on
+    keeps what was measured to be the faster one when it began.
 
     Parameters
     ----------
@@ -139,16 +142,23 @@ def fit(
         if images.held_out and processes.is_first:
             pairs = validation_pairs(config.validation, images.held_out)
 
-        # --- What learns, and from which objective
+        # --- What learns, from which objective, in which precision
         learners = Learners(config, processes.device, init)
         vgg = None
         if vgg_file is not None:
             vgg = VggFeatures(vgg_file)
             vgg.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        folder = RunFolder(out)
+        measured: dict[str, Any] = {}
+        if config.precision == "auto":
+            config, measured = _settle_precision(
+                config, folder, images, synthesizer, vgg, processes
+            )
+        if progress and processes.is_first:
+            _tell_precision(config, measured, processes.device)
         training_step = TrainingStep(config, learners, vgg, processes)
 
         # --- Where it stands
-        folder = RunFolder(out)
         checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint.keep)
         facts = {
             "images": len(images.caches[-1]),
@@ -163,7 +173,7 @@ def fit(
 
         def open_run() -> dict[str, Any] | None:
             stack.enter_context(folder.locked())
-            folder.prepare(config, facts)
+            folder.prepare(config, facts, measured)
             checkpoints.remove_parts()
             return checkpoints.load_latest()
 
@@ -244,10 +254,42 @@ def _check_machine(config: TrainConfig, processes: Processes) -> None:
         raise ConfigError(
             f"batch_size {config.batch_size} cannot be shared by {processes.world_size} processes."
         )
-    if config.precision == "bf16" and processes.device.type == "cpu":
-        raise ConfigError(
-            "precision bf16 needs a GPU: most CPUs compute it a hundred times slower than fp32."
+
+
+def _settle_precision(
+    config: TrainConfig,
+    folder: RunFolder,
+    images: TrainingImages,
+    synthesizer: PairSynthesizer | None,
+    vgg: VggFeatures | None,
+    processes: Processes,
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """Return the configuration with a precision, and what was measured to find it."""
+    measured: dict[str, Any] = {}
+    # What a run began with it keeps: it would not go on exactly with the other.
+    precision = processes.first_does(folder.precision)
+    if precision is None:
+        alone = config.data.model_copy(update={"workers": 0})
+        feed = batches(config.model_copy(update={"data": alone}), images, synthesizer, processes, 0)
+        seconds = measure_precisions(config, next(feed), vgg, processes)
+        precision = min(seconds, key=seconds.__getitem__, default="fp32")
+        measured = {"seconds_per_step": {name: round(s, 5) for name, s in seconds.items()}}
+    return config.model_copy(update={"precision": precision}), measured
+
+
+def _tell_precision(config: TrainConfig, measured: dict[str, Any], device: torch.device) -> None:
+    lines = []
+    if measured:
+        times = [f"{1e3 * s:.0f} ms in {name}" for name, s in measured["seconds_per_step"].items()]
+        why = f"a step takes {' and '.join(times)}" if times else "there are no bf16 instructions"
+        lines.append(f"Precision {config.precision}: {why}.")
+    if config.precision == "bf16" and not computes_bf16(device):
+        lines.append(
+            "This processor has no instructions for bf16: a step may take a hundred times as long "
+            "as in fp32. With precision=auto a new run takes the faster one."
         )
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
 
 
 def _load_images_once(
