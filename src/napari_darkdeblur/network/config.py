@@ -110,8 +110,19 @@ class GeneratorConfig(BaseModel):
 
     @classmethod
     def small(cls) -> GeneratorConfig:
-        """Return the network for CPUs: about 1/16 of the paper's work."""
-        return cls(width=32, growth=16, stem="unshuffle")
+        """Return the network for CPUs: about 1/13 of the paper's work, and three guides.
+
+        It works at half of the resolution, and where a block costs little, at the two coarsest
+        levels, it has more of them.
+        """
+        return cls(
+            width=32,
+            growth=16,
+            stem="unshuffle",
+            encoder_blocks=(1, 1, 2, 4),
+            decoder_blocks=(0, 1, 2),
+            guides=3,
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:
