@@ -25,7 +25,7 @@ from torch import Tensor
 
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.errors import DarkDeblurError
-from napari_darkdeblur.psf.network import KernelEstimate, KernelNet, KernelNetConfig
+from napari_darkdeblur.psf.network import KernelEstimate, KernelNet, KernelNetConfig, _gradients
 
 from .checkpoint import CheckpointFolder
 from .data import CropSampler, ImageCache, cache_images, find_images
@@ -34,6 +34,7 @@ from .synthesis import Degradation, PairSynthesizer
 from .synthesis.light import srgb_to_linear
 
 SIMILAR = 0.85
+QW, EW = 0.3, 0.3
 _RMS_BOUNDS = (1.5, 3.0, 6.0)
 _SHAKEN: dict[str, Any] = {
     "linear_light": True,
@@ -210,7 +211,7 @@ def fit(
             target = resized(pairs.kernels, config.kernel_size)
         with torch.autocast(device.type, torch.bfloat16):
             estimate = forward(light)
-        terms = losses(estimate, target)
+        terms = losses(estimate, target, pairs.sharp)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
@@ -279,7 +280,7 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0))
 
 
-def losses(estimate: KernelEstimate, target: Tensor) -> dict[str, Tensor]:
+def losses(estimate: KernelEstimate, target: Tensor, sharp: Tensor) -> dict[str, Tensor]:
     """Return the loss and its parts.
 
     Parameters
@@ -288,6 +289,8 @@ def losses(estimate: KernelEstimate, target: Tensor) -> dict[str, Tensor]:
         What the network found.
     target : Tensor
         (N, K, K) true kernels, each of sum 1.
+    sharp : Tensor
+        (N, 3, H, W) the sharp pictures, encoded.
 
     Returns
     -------
@@ -297,20 +300,48 @@ def losses(estimate: KernelEstimate, target: Tensor) -> dict[str, Tensor]:
         ``"similarity"``: mean similarity of the last stage's kernels.
     """
     with torch.autocast(target.device.type, enabled=False):
-        stages = [kernel_loss(kernels, target) for kernels in estimate.stages]
+        luminance = srgb_to_linear(sharp).mean(dim=1, keepdim=True)
+        found = estimate.stages
+        kernel, quotient, edges = [], [], []
+        for stage in found:
+            truth = coarser(target, stage.scale)
+            kernel.append(kernel_loss(stage.kernels, truth))
+            # Without these two the picture's network waits until the kernel's learns to listen.
+            quotient.append(
+                1 - F.cosine_similarity(stage.quotients.flatten(2), truth.flatten(1)[:, None], dim=2)
+            )
+            gradients = _gradients(F.avg_pool2d(luminance, stage.scale)).flatten(1)[:, None]
+            edges.append(1 - F.cosine_similarity(stage.edges.flatten(2), gradients, dim=2))
         with torch.no_grad():
             similar = similarity(estimate.kernels.detach(), target)
             # Nearly right is not wrong altogether.
             right = torch.sigmoid((similar - SIMILAR) / 0.02)
         confidence = F.binary_cross_entropy_with_logits(estimate.confidence.float(), right)
-        loss = stages[-1] + 0.5 * sum(stages[:-1], torch.zeros_like(stages[-1])) + confidence
+        helpers = sum(QW * q.mean() + EW * e[:, :1].mean() for q, e in zip(quotient, edges, strict=True))
+        loss = kernel[-1] + 0.5 * sum(kernel[:-1]) + helpers + 0.2 * confidence
         return {
             "loss": loss,
-            "kernel": stages[-1],
-            "first_stage": stages[0],
+            "kernel": kernel[-1],
+            "first_stage": kernel[0],
+            "quotient": quotient[-1][:, -1].mean(),
+            "edges": edges[-1][:, 0].mean(),
+            "first_edges": edges[0][:, 0].mean(),
             "confidence": confidence,
             "similarity": similar.mean(),
         }
+
+
+def coarser(kernels: Tensor, scale: int) -> Tensor:
+    """Return (N, K, K) kernels for pixels that are ``scale`` times as large, a power of 2.
+
+    Pixels averaged in pairs see a kernel averaged with a triangle.
+    """
+    triangle = torch.tensor([0.5, 1.0, 0.5], device=kernels.device)
+    weight = (triangle[:, None] * triangle)[None, None]
+    while scale > 1:
+        kernels = F.conv2d(kernels[:, None], weight, stride=2, padding=1)[:, 0]
+        scale //= 2
+    return kernels
 
 
 def kernel_loss(kernels: Tensor, target: Tensor) -> Tensor:

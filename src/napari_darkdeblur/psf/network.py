@@ -4,7 +4,9 @@ The design follows Schuler et al. ("Learning to deblur", TPAMI 38(7), 2016): a c
 turns the picture into pairs of feature maps, what the edges of the sharp scene were and what they
 have become; the kernel that leads from one to the other is a quotient of spectra, which is exact
 for a kernel of any shape; and with this kernel the picture is sharpened, so that the next stage has
-an easier task. What is new here: the pairs are weighted gradients plus a correction, a second
+an easier task. Stages go from coarse to fine, as in Fergus et al. ("Removing camera shake from a
+single photograph", SIGGRAPH 2006): at a quarter of the resolution every blur is short. All stages
+share their weights. What is new here: the pairs are weighted gradients plus a correction, a second
 network works on the kernels themselves and also sees what the picture's own spectrum says about the
 blur (Goldstein and Fattal, "Blur-kernel estimation from spectral irregularities", ECCV 2012), and
 the network says how far its kernel can be trusted.
@@ -34,7 +36,8 @@ class KernelNetConfig:
     Parameters
     ----------
     kernel_size : int
-        Width and height in pixels of the kernels, odd.
+        Width and height in pixels of the kernels; one more than a multiple of twice the largest
+        scale.
     widths : tuple of int
         Channels of the picture's network at 1/2, 1/4, 1/8, ... of its resolution.
     blocks : int
@@ -44,18 +47,19 @@ class KernelNetConfig:
         for vertical gradients.
     kernel_widths : tuple of int
         Channels of the kernel's network at 1, 1/2, 1/4, ... of the kernel's resolution.
-    stages : int
-        How often a kernel is found and the picture sharpened with it; stages share weights.
+    scales : tuple of int
+        For each stage by how much the picture is made smaller: powers of 2 that do not grow, the
+        last one 1.
     wiener : tuple of float
         Regularisations of the Wiener filters whose results the next stage is given.
     """
 
     kernel_size: int = 73
-    widths: tuple[int, ...] = (32, 64, 96, 144)
+    widths: tuple[int, ...] = (32, 72, 128)
     blocks: int = 1
     groups: int = 4
     kernel_widths: tuple[int, ...] = (32, 48, 80)
-    stages: int = 2
+    scales: tuple[int, ...] = (4, 4, 2, 2, 1)
     wiener: tuple[float, ...] = (0.01, 0.1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,13 +88,39 @@ class KernelEstimate:
     confidence : Tensor
         (N,) logits of the probability that a kernel is right: that its normalised
         cross-correlation with the true one exceeds 0.85.
-    stages : tuple of Tensor
-        The kernels of all stages, the last ones included.
+    stages : tuple of KernelStage
+        What each stage found, the last one included: what a training looks at.
     """
 
     kernels: Tensor
     confidence: Tensor
-    stages: tuple[Tensor, ...]
+    stages: tuple[KernelStage, ...]
+
+
+@dataclass(frozen=True)
+class KernelStage:
+    """What one stage found.
+
+    Parameters
+    ----------
+    kernels : Tensor
+        (N, K, K), not negative, each of sum 1, in pixels of the stage's scale.
+    confidence : Tensor
+        (N,) logits.
+    scale : int
+        By how much the picture was made smaller.
+    quotients : Tensor
+        (N, G + 1, K, K) least-squares kernels of the groups and of all pairs together, of any
+        sign and sum.
+    edges : Tensor
+        (N, G, 2, H, W), each group's horizontal and vertical gradients of the sharp scene.
+    """
+
+    kernels: Tensor
+    confidence: Tensor
+    scale: int
+    quotients: Tensor
+    edges: Tensor
 
 
 class KernelNet(nn.Module):
@@ -121,13 +151,14 @@ class KernelNet(nn.Module):
         # and the cepstrum.
         self.kernel = UNet(config.groups + 4, 1, config.kernel_widths, config.blocks)
         self.log_beta = nn.Parameter(torch.linspace(-5.0, -1.0, config.groups + 1))
-        self.context = nn.Linear(config.widths[-1], config.kernel_widths[0])
-        features = config.kernel_widths[-1]
+        self.context = nn.Linear(config.widths[-1] + 1, config.kernel_widths[0])
+        features = 2 * config.kernel_widths[-1] + config.widths[-1]
+        measures = config.groups + 3 + len(config.wiener)
         self.confidence = nn.Sequential(
-            nn.Linear(2 * features + config.widths[-1] + 3, 64), nn.SiLU(), nn.Linear(64, 1)
+            nn.Linear(features + measures, 64), nn.SiLU(), nn.Linear(64, 1)
         )
 
-    def forward(self, light: Tensor, stages: int | None = None) -> KernelEstimate:
+    def forward(self, light: Tensor, scales: Sequence[int] | None = None) -> KernelEstimate:
         """Find the kernels of a batch of pictures.
 
         Parameters
@@ -135,8 +166,8 @@ class KernelNet(nn.Module):
         light : Tensor
             (N, 3, H, W), linear light in 0..1, where 1 is the value at which the sensor saturates;
             H and W at least 128.
-        stages : int, optional
-            How many stages to go through; those of the configuration by default.
+        scales : sequence of int, optional
+            The stages to go through, if not those of the configuration.
 
         Returns
         -------
@@ -145,34 +176,30 @@ class KernelNet(nn.Module):
         """
         light = light.float()
         saturated = ((light.amax(dim=1, keepdim=True) - _SATURATED) / (1 - _SATURATED)).clamp(0, 1)
-        luminance = light.mean(dim=1, keepdim=True)
-        gain = _MEAN_LIGHT / luminance.mean(dim=(2, 3), keepdim=True).clamp(min=1e-4)
-        light, luminance = light * gain, luminance * gain
-        blurred = torch.cat([_encoded(light), saturated], dim=1)
-        spectrum = _spectral_features(luminance, self.config.kernel_size)
-        sharpened = luminance.expand(-1, len(self.config.wiener), -1, -1)
-        kernels = luminance.new_zeros(len(light), *(self.config.kernel_size,) * 2)
-        found = []
-        for stage in range(self.config.stages if stages is None else stages):
-            if stage > 0:
+        gain = _MEAN_LIGHT / light.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-4)
+        finest = torch.cat([light * gain, saturated], dim=1)
+        stages: list[KernelStage] = []
+        for scale in self.config.scales if scales is None else scales:
+            picture = F.avg_pool2d(finest, scale) if scale > 1 else finest
+            luminance = picture[:, :3].mean(dim=1, keepdim=True)
+            size = (self.config.kernel_size - 1) // scale + 1
+            if stages:
                 with torch.no_grad():
-                    sharpened = wiener(luminance, kernels, self.config.wiener)
-            kernels, confidence = self._stage(blurred, luminance, sharpened, spectrum, kernels)
-            found.append(kernels)
-        return KernelEstimate(kernels, confidence, tuple(found))
+                    before = _enlarged(stages[-1].kernels, size)
+                    sharpened = wiener(luminance, before, self.config.wiener)
+            else:
+                before = luminance.new_zeros(len(light), size, size)
+                sharpened = luminance.expand(-1, len(self.config.wiener), -1, -1)
+            stages.append(self._stage(picture, luminance, sharpened, before, scale))
+        return KernelEstimate(stages[-1].kernels, stages[-1].confidence, tuple(stages))
 
     def _stage(
-        self,
-        blurred: Tensor,
-        luminance: Tensor,
-        sharpened: Tensor,
-        spectrum: Tensor,
-        before: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the kernels and the confidence of one stage."""
-        maps, deepest = self.picture(
-            _folded(torch.cat([blurred, _encoded(sharpened)], dim=1), self.picture.stride)
-        )
+        self, picture: Tensor, luminance: Tensor, sharpened: Tensor, before: Tensor, scale: int
+    ) -> KernelStage:
+        """Find kernels with what the stage before has found, if there was one."""
+        size = before.shape[-1]
+        seen = [_encoded(picture[:, :3]), picture[:, 3:], _encoded(sharpened)]
+        maps, deepest = self.picture(_folded(torch.cat(seen, dim=1), self.picture.stride))
         height, width = luminance.shape[-2:]
         maps = F.pixel_shuffle(maps, 2)[..., :height, :width].float()
         x, y, x_gate, y_gate = maps.chunk(4, dim=1)
@@ -181,50 +208,55 @@ class KernelNet(nn.Module):
         repeat = (1, self.config.groups, 1, 1)
         x = (x + torch.sigmoid(x_gate) * _gradients(sharpened[:, :1]).repeat(repeat)) * window
         y = (y + torch.sigmoid(y_gate) * _gradients(luminance).repeat(repeat)) * window
-        quotients = self._quotients(x, y)
-        strongest = quotients.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
-        scaled = quotients / strongest
+        quotients = self._quotients(x, y, size)
+        scaled = quotients / quotients.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
         last = before[:, None] / before.amax(dim=(1, 2), keepdim=True)[:, None].clamp(min=1e-6)
         pooled = deepest.float().mean(dim=(2, 3))
-        evidence = torch.cat([scaled, last, spectrum], dim=1)
+        evidence = torch.cat([scaled, last, _spectral_features(luminance, size)], dim=1)
         logits, kernel_deepest = self.kernel(
-            _padded(evidence, self.kernel.stride), self.context(pooled)
+            _padded(evidence, self.kernel.stride),
+            self.context(F.pad(pooled, (0, 1), value=float(scale))),
         )
-        size = self.config.kernel_size
         # The joint quotient itself is where the network starts from.
         start = torch.log(scaled[:, -1].clamp(min=0) + 0.02)
         logits = logits[:, 0, :size, :size].float() + start
         kernels = torch.softmax(logits.flatten(1), dim=1).view(-1, size, size)
         kernel_deepest = kernel_deepest.float()
-        agreement = torch.stack(
-            [
-                F.cosine_similarity(kernels.flatten(1), other.flatten(1), dim=1)
-                for other in (before, quotients[:, -1])
-            ]
-            + [kernels.flatten(1).square().sum(dim=1).log()],
-            dim=1,
-        )
-        summary = torch.cat(
-            [kernel_deepest.mean(dim=(2, 3)), kernel_deepest.amax(dim=(2, 3)), pooled, agreement],
-            dim=1,
-        )
-        # What is said about a kernel must not change the kernel.
-        return kernels, self.confidence(summary.detach())[:, 0]
+        summary = [kernel_deepest.mean(dim=(2, 3)), kernel_deepest.amax(dim=(2, 3)), pooled]
+        with torch.no_grad():
+            measures = self._measures(luminance, kernels, before, quotients)
+        confidence = self.confidence(torch.cat([*summary, measures], dim=1))[:, 0]
+        return KernelStage(kernels, confidence, scale, quotients, x.unflatten(1, (-1, 2)))
 
-    def _quotients(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the least-squares kernels of each group of pairs and of all, (N, groups + 1, K, K)."""
+    def _measures(
+        self, luminance: Tensor, kernels: Tensor, before: Tensor, quotients: Tensor
+    ) -> Tensor:
+        """Return what speaks for or against kernels, (N, groups + 3 + filters)."""
+        others = torch.cat([before[:, None], quotients], dim=1)
+        agreement = F.cosine_similarity(kernels.flatten(1)[:, None], others.flatten(2), dim=2)
+        concentration = kernels.square().sum(dim=(1, 2)).log()[:, None]
+        # The share of the picture's power that stays when it is sharpened and blurred again: much
+        # where the kernel's spectrum is low, unless the picture's is low there, too.
+        shape = luminance.shape[-2:]
+        power = _power(torch.fft.rfft2(_gradients(luminance) * _window(*shape, luminance.device)))
+        power = power.sum(dim=1, keepdim=True)
+        transfer = _power(torch.fft.rfft2(_origin_first(kernels, shape)))[:, None]
+        weights = torch.tensor(self.config.wiener, device=power.device)[:, None, None]
+        left = (weights / (transfer + weights)).square() * power
+        residual = left.sum(dim=(2, 3)) / power.sum(dim=(2, 3)).clamp(min=1e-9)
+        return torch.cat([agreement, concentration, residual.clamp(min=1e-6).log()], dim=1)
+
+    def _quotients(self, x: Tensor, y: Tensor, size: int) -> Tensor:
+        """Return the least-squares kernels of the groups and of all, (N, groups + 1, K, K)."""
         shape = x.shape[-2:]
         with torch.autocast(x.device.type, enabled=False):
             x_spectrum, y_spectrum = torch.fft.rfft2(x), torch.fft.rfft2(y)
             cross = (x_spectrum.conj() * y_spectrum).unflatten(1, (-1, 2)).sum(dim=2)
-            power = (x_spectrum.real.square() + x_spectrum.imag.square()).unflatten(1, (-1, 2))
-            power = power.sum(dim=2)
+            power = _power(x_spectrum).unflatten(1, (-1, 2)).sum(dim=2)
             cross = torch.cat([cross, cross.sum(dim=1, keepdim=True)], dim=1)
             power = torch.cat([power, power.sum(dim=1, keepdim=True)], dim=1)
             beta = self.log_beta.exp()[:, None, None] * power.mean(dim=(2, 3), keepdim=True)
-            return _central(
-                torch.fft.irfft2(cross / (power + beta + 1e-6), s=shape), self.config.kernel_size
-            )
+            return _central(torch.fft.irfft2(cross / (power + beta + 1e-6), s=shape), size)
 
 
 class UNet(nn.Module):
@@ -335,7 +367,7 @@ def wiener(image: Tensor, kernels: Tensor, regularisations: Sequence[float]) -> 
     size = kernels.shape[-1]
     height, width = image.shape[-2:]
     # Beyond the border the image is mirrored and fades to its mean, which suits the wrap-around.
-    margin = size // 2
+    margin = min(size // 2, height - 1, width - 1)
     mean = image.mean(dim=(2, 3), keepdim=True)
     padded = F.pad(image - mean, (margin,) * 4, mode="reflect")
     rows, columns = (
@@ -353,8 +385,7 @@ def wiener(image: Tensor, kernels: Tensor, regularisations: Sequence[float]) -> 
     )
     smoothness = 0.1 + vertical[:, None] + horizontal
     weights = torch.tensor(regularisations, device=image.device)[:, None, None]
-    power = transfer.real.square() + transfer.imag.square()
-    filters = transfer.conj() / (power + weights * smoothness)
+    filters = transfer.conj() / (_power(transfer) + weights * smoothness)
     sharp = torch.fft.irfft2(torch.fft.rfft2(padded) * filters, s=shape)
     return mean + sharp[..., margin : margin + height, margin : margin + width]
 
@@ -364,6 +395,19 @@ def _origin_first(kernels: Tensor, shape: Sequence[int]) -> Tensor:
     size = kernels.shape[-1]
     canvas = F.pad(kernels, (0, shape[1] - size, 0, shape[0] - size))
     return canvas.roll((-(size // 2),) * 2, dims=(1, 2))
+
+
+def _enlarged(kernels: Tensor, size: int) -> Tensor:
+    """Return kernels for pixels that are as many times smaller as the kernels become larger."""
+    if kernels.shape[-1] == size:
+        return kernels
+    larger = F.interpolate(kernels[:, None], (size, size), mode="bilinear", align_corners=True)
+    return larger[:, 0] / larger.sum(dim=(2, 3))[..., None].clamp(min=1e-6)
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    """Return the squared magnitudes of complex numbers."""
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 def _central(correlation: Tensor, size: int) -> Tensor:
@@ -378,7 +422,7 @@ def _spectral_features(luminance: Tensor, size: int) -> Tensor:
     # Logarithms, or lamps would say all there is to say.
     gradients = _gradients(torch.log(luminance.clamp(min=0) + 0.05)) * window
     spectrum = torch.fft.rfft2(gradients)
-    power = (spectrum.real.square() + spectrum.imag.square()).sum(dim=1, keepdim=True)
+    power = _power(spectrum).sum(dim=1, keepdim=True)
     power = power / power.mean(dim=(2, 3), keepdim=True).clamp(min=1e-9)
     both = torch.cat([power, torch.log(power + 1e-3)], dim=1)
     central = _central(torch.fft.irfft2(both, s=shape), size)
@@ -401,8 +445,10 @@ def _gradients(image: Tensor) -> Tensor:
 
 
 def _window(height: int, width: int, device: torch.device) -> Tensor:
-    """Return a window that fades in over 16 pixels at every border."""
-    rows, columns = (torch.arange(1, n + 1, device=device) / 17 for n in (height, width))
+    """Return a window that fades in at every border, over 16 pixels or an eighth of the side."""
+    rows, columns = (
+        torch.arange(1, n + 1, device=device) / (min(16, n // 8) + 1) for n in (height, width)
+    )
     rows, columns = (
         torch.sin(torch.minimum(ramp, ramp.flip(0)).clamp(max=1) * torch.pi / 2).square()
         for ramp in (rows, columns)
