@@ -7,6 +7,7 @@ with its learning rate at zero. The same command continues a run that was stoppe
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import math
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +27,34 @@ from torch import Tensor
 
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.errors import DarkDeblurError
-from napari_darkdeblur.psf.network import KernelEstimate, KernelNet, KernelNetConfig, _gradients
+from napari_darkdeblur.network.guides import srgb_to_linear
+from napari_darkdeblur.psf.network import KernelEstimate, KernelNet, KernelNetConfig, gradients
 
 from .checkpoint import CheckpointFolder
 from .data import CropSampler, ImageCache, cache_images, find_images
 from .muon import Muon
-from .synthesis import Degradation, PairSynthesizer
-from .synthesis.light import srgb_to_linear
+from .synthesis import Degradation, Pairs, PairSynthesizer
 
 SIMILAR = 0.85
-QW, EW = 0.3, 0.3
 _RMS_BOUNDS = (1.5, 3.0, 6.0)
-_SHAKEN: dict[str, Any] = {
-    "linear_light": True,
-    "gaussian_noise": 0.0,
-    "kernel_length": (8.0, 80.0),
-    "exposed_fraction": (0.5, 1.0),
-    "curl": (0.0, 0.6),
-    "exposure": (0.1, 1.0),
-    "shot_gain": (5e-5, 3e-3),
-    "read_noise": (2e-4, 5e-3),
-    "bits": 8,
-}
+# What is done to the photographs: any size of blur with any amount of noise, the same in better
+# light, frames of a microscope, and pictures that are sharp already.
 RECIPE = (
-    Degradation(preset="night", share=3, **_SHAKEN | {"unblurred": 0.0, "jpeg_probability": 0.2,
-                "highlight_probability": 0.0}),
-    Degradation(preset="night", share=1, **_SHAKEN | {"unblurred": 0.0, "jpeg_probability": 0.2,
-                "highlight_probability": 1.0, "highlight_gain": (1.2, 5.0)}),
-    Degradation(preset="night", share=0.25, **_SHAKEN | {"unblurred": 1.0}),
+    Degradation(preset="night", share=2.0, moving_object_probability=0.1),
+    Degradation(
+        preset="night",
+        share=2.0,
+        camera_turn_probability=0.05,
+        exposure=(0.2, 1.0),
+        shot_gain=(1e-5, 1e-3),
+        read_noise=(1e-4, 2e-3),
+    ),
+    Degradation(preset="microscopy", share=0.3, blur_radius=(0.7, 8.0), gamma=(1.0, 3.0)),
+    Degradation(preset="unblurred", share=0.2, exposure=(0.1, 1.5), shot_gain=(1e-6, 3e-3)),
 )
+# Weights in the loss: of each coarser stage's kernel, of every stage's quotients and edges, and of
+# the confidence.
+_COARSER, _QUOTIENT, _EDGES, _CONFIDENCE = 0.5, 0.3, 0.3, 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +157,11 @@ def fit(
     config = config or KernelNetConfig()
     train_images, held_out = load_images(data, cache_folder or out / "images", settings, device)
     synthesizer = PairSynthesizer(recipe, settings.seed, device)
-    sampler = CropSampler(
-        (train_images,), settings.crop + 2 * synthesizer.margin, settings.seed
-    )
+    sampler = CropSampler((train_images,), settings.crop + 2 * synthesizer.margin, settings.seed)
     torch.manual_seed(settings.seed)
-    net = KernelNet(config).to(device)
-    average = KernelNet(config).to(device).requires_grad_(False)
-    average.load_state_dict(net.state_dict())
+    torch.backends.cudnn.benchmark = True
+    net = KernelNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net).requires_grad_(False)
     optimizer = Muon(net.parameters(), lr=settings.learning_rate)
     checkpoints = CheckpointFolder(out / "checkpoints")
     step, elapsed_before = 0, 0.0
@@ -197,9 +196,7 @@ def fit(
     logged_at = saved_at = elapsed = elapsed_before
     # How far the GPU may lag behind: the clock must show what is done, not what is asked for.
     in_flight: deque[torch.cuda.Event] = deque()
-    while elapsed < 60 * settings.minutes and (
-        max_steps is None or step - first_step < max_steps
-    ):
+    while elapsed < 60 * settings.minutes and (max_steps is None or step - first_step < max_steps):
         progress = elapsed / (60 * settings.minutes)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(progress, settings.warmup)
@@ -207,13 +204,12 @@ def fit(
         samples = range(step * settings.batch, (step + 1) * settings.batch)
         with torch.no_grad():
             pairs = synthesizer(sampler(samples)[0], samples)
-            light = srgb_to_linear(pairs.blurred)
-            target = resized(pairs.kernels, config.kernel_size)
+            light = to_light(pairs.blurred, pairs)
         with torch.autocast(device.type, torch.bfloat16):
             estimate = forward(light)
-        terms = losses(estimate, target, pairs.sharp)
+        terms = losses(estimate, pairs)
         optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
         optimizer.step()
         with torch.no_grad():
@@ -225,7 +221,7 @@ def fit(
         for name, value in terms.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         if device.type == "cuda":
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             in_flight.append(event)
             if len(in_flight) > 4:
@@ -280,17 +276,21 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0))
 
 
-def losses(estimate: KernelEstimate, target: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+def to_light(images: Tensor, pairs: Pairs) -> Tensor:
+    """Return images of pairs, (N, 3, H, W), as light in which the blur is a convolution."""
+    linear = pairs.linear_light[:, None, None, None]
+    return torch.where(linear, srgb_to_linear(images), images)
+
+
+def losses(estimate: KernelEstimate, pairs: Pairs) -> dict[str, Tensor]:
     """Return the loss and its parts.
 
     Parameters
     ----------
     estimate : KernelEstimate
         What the network found.
-    target : Tensor
-        (N, K, K) true kernels, each of sum 1.
-    sharp : Tensor
-        (N, 3, H, W) the sharp pictures, encoded.
+    pairs : Pairs
+        The pictures it was found in.
 
     Returns
     -------
@@ -299,8 +299,9 @@ def losses(estimate: KernelEstimate, target: Tensor, sharp: Tensor) -> dict[str,
         ``"confidence"``: cross-entropy of what the network says about its kernels;
         ``"similarity"``: mean similarity of the last stage's kernels.
     """
+    target = resized(pairs.kernels, estimate.kernels.shape[-1])
     with torch.autocast(target.device.type, enabled=False):
-        luminance = srgb_to_linear(sharp).mean(dim=1, keepdim=True)
+        luminance = to_light(pairs.sharp, pairs).mean(dim=1, keepdim=True)
         found = estimate.stages
         kernel, quotient, edges = [], [], []
         for stage in found:
@@ -308,24 +309,31 @@ def losses(estimate: KernelEstimate, target: Tensor, sharp: Tensor) -> dict[str,
             kernel.append(kernel_loss(stage.kernels, truth))
             # Without these two the picture's network waits until the kernel's learns to listen.
             quotient.append(
-                1 - F.cosine_similarity(stage.quotients.flatten(2), truth.flatten(1)[:, None], dim=2)
+                1
+                - F.cosine_similarity(stage.quotients.flatten(2), truth.flatten(1)[:, None], dim=2)
             )
-            gradients = _gradients(F.avg_pool2d(luminance, stage.scale)).flatten(1)[:, None]
-            edges.append(1 - F.cosine_similarity(stage.edges.flatten(2), gradients, dim=2))
+            sharp = gradients(F.avg_pool2d(luminance, stage.scale)).flatten(1)
+            # One group is enough to learn what an edge is; the others look where they please.
+            edges.append(1 - F.cosine_similarity(stage.edges[:, 0].flatten(1), sharp, dim=1))
         with torch.no_grad():
             similar = similarity(estimate.kernels.detach(), target)
             # Nearly right is not wrong altogether.
-            right = torch.sigmoid((similar - SIMILAR) / 0.02)
+            right = torch.sigmoid((similar - SIMILAR) / 0.02) * pairs.uniform
         confidence = F.binary_cross_entropy_with_logits(estimate.confidence.float(), right)
-        helpers = sum(QW * q.mean() + EW * e[:, :1].mean() for q, e in zip(quotient, edges, strict=True))
-        loss = kernel[-1] + 0.5 * sum(kernel[:-1]) + helpers + 0.2 * confidence
+        loss = (
+            kernel[-1]
+            + _COARSER * torch.stack([torch.zeros_like(kernel[-1]), *kernel[:-1]]).sum()
+            + _QUOTIENT * torch.stack([value.mean() for value in quotient]).sum()
+            + _EDGES * torch.stack([value.mean() for value in edges]).sum()
+            + _CONFIDENCE * confidence
+        )
         return {
             "loss": loss,
             "kernel": kernel[-1],
             "first_stage": kernel[0],
             "quotient": quotient[-1][:, -1].mean(),
-            "edges": edges[-1][:, 0].mean(),
-            "first_edges": edges[0][:, 0].mean(),
+            "edges": edges[-1].mean(),
+            "first_edges": edges[0].mean(),
             "confidence": confidence,
             "similarity": similar.mean(),
         }
@@ -397,7 +405,8 @@ def similarity(kernels: Tensor, target: Tensor) -> Tensor:
     shape = (2 * kernels.shape[-1],) * 2
     product = torch.fft.rfft2(kernels, s=shape).conj() * torch.fft.rfft2(target, s=shape)
     norm = kernels.square().sum(dim=(1, 2)) * target.square().sum(dim=(1, 2))
-    return torch.fft.irfft2(product, s=shape).amax(dim=(1, 2)) / norm.clamp(min=1e-20).sqrt()
+    largest: Tensor = torch.fft.irfft2(product, s=shape).amax(dim=(1, 2))
+    return largest / norm.clamp(min=1e-20).sqrt()
 
 
 def rms_radius(kernels: Tensor) -> Tensor:
@@ -462,13 +471,14 @@ def validate(
         pairs = synthesizer(sampler(samples)[0], samples)
         target = resized(pairs.kernels, size)
         with torch.autocast(device.type, torch.bfloat16):
-            estimate = net(srgb_to_linear(pairs.blurred))
+            estimate = net(to_light(pairs.blurred, pairs))
         radius = rms_radius(target)
         columns.append(
             torch.stack(
                 [
                     radius,
-                    similarity(estimate.kernels, target),
+                    # A picture with several kernels has none that is right.
+                    similarity(estimate.kernels, target) * pairs.uniform,
                     torch.sigmoid(estimate.confidence.float()),
                     similarity(gaussian(radius, size), target),
                 ]
@@ -477,7 +487,7 @@ def validate(
     radius, similar, probability, plain = torch.cat(columns, dim=1).cpu().numpy()
     rows = []
     edges = (0.0, *_RMS_BOUNDS, math.inf)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         chosen = (radius >= low) & (radius < high)
         if chosen.any():
             rows.append(
@@ -499,7 +509,9 @@ def validate(
             {
                 "probability_above": threshold,
                 "share_trusted": float(chosen.mean()),
-                "share_similar": float((similar[chosen] > SIMILAR).mean()) if chosen.any() else None,
+                "share_similar": float((similar[chosen] > SIMILAR).mean())
+                if chosen.any()
+                else None,
             }
         )
     samples_ = np.stack([radius, similar, probability], axis=1).round(4).tolist()
@@ -566,9 +578,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
         )
     arguments = parser.parse_args(argv)
-    values = {
-        field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)
-    }
+    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)}
     try:
         fit(
             arguments.data,

@@ -62,6 +62,16 @@ class KernelNetConfig:
     scales: tuple[int, ...] = (4, 4, 2, 2, 1)
     wiener: tuple[float, ...] = (0.01, 0.1)
 
+    def __post_init__(self) -> None:
+        coarsest = max(self.scales)
+        if (self.kernel_size - 1) % (2 * coarsest) != 0:
+            raise ValueError(
+                f"kernel_size {self.kernel_size} must be one more than a multiple of "
+                f"{2 * coarsest}, twice the largest scale."
+            )
+        if list(self.scales) != sorted(self.scales, reverse=True) or self.scales[-1] != 1:
+            raise ValueError(f"scales {self.scales} must fall to 1.")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain numbers and lists."""
         return asdict(self)
@@ -69,12 +79,11 @@ class KernelNetConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KernelNetConfig:
         """Return the configuration that `to_dict` described."""
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -206,10 +215,11 @@ class KernelNet(nn.Module):
         window = _window(height, width, maps.device)
         # Horizontal and vertical gradients take turns.
         repeat = (1, self.config.groups, 1, 1)
-        x = (x + torch.sigmoid(x_gate) * _gradients(sharpened[:, :1]).repeat(repeat)) * window
-        y = (y + torch.sigmoid(y_gate) * _gradients(luminance).repeat(repeat)) * window
+        x = (x + torch.sigmoid(x_gate) * gradients(sharpened[:, :1]).repeat(repeat)) * window
+        y = (y + torch.sigmoid(y_gate) * gradients(luminance).repeat(repeat)) * window
         quotients = self._quotients(x, y, size)
-        scaled = quotients / quotients.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+        scaled = quotients / quotients.amax(dim=(2, 3), keepdim=True).clamp(min=1e-4)
+        scaled = scaled.clamp(min=-1)
         last = before[:, None] / before.amax(dim=(1, 2), keepdim=True)[:, None].clamp(min=1e-6)
         pooled = deepest.float().mean(dim=(2, 3))
         evidence = torch.cat([scaled, last, _spectral_features(luminance, size)], dim=1)
@@ -226,7 +236,8 @@ class KernelNet(nn.Module):
         with torch.no_grad():
             measures = self._measures(luminance, kernels, before, quotients)
         confidence = self.confidence(torch.cat([*summary, measures], dim=1))[:, 0]
-        return KernelStage(kernels, confidence, scale, quotients, x.unflatten(1, (-1, 2)))
+        edges = x.view(len(x), -1, 2, height, width)
+        return KernelStage(kernels, confidence, scale, quotients, edges)
 
     def _measures(
         self, luminance: Tensor, kernels: Tensor, before: Tensor, quotients: Tensor
@@ -238,7 +249,9 @@ class KernelNet(nn.Module):
         # The share of the picture's power that stays when it is sharpened and blurred again: much
         # where the kernel's spectrum is low, unless the picture's is low there, too.
         shape = luminance.shape[-2:]
-        power = _power(torch.fft.rfft2(_gradients(luminance) * _window(*shape, luminance.device)))
+        power = _power(
+            torch.fft.rfft2(gradients(luminance) * _window(shape[0], shape[1], luminance.device))
+        )
         power = power.sum(dim=1, keepdim=True)
         transfer = _power(torch.fft.rfft2(_origin_first(kernels, shape)))[:, None]
         weights = torch.tensor(self.config.wiener, device=power.device)[:, None, None]
@@ -251,8 +264,11 @@ class KernelNet(nn.Module):
         shape = x.shape[-2:]
         with torch.autocast(x.device.type, enabled=False):
             x_spectrum, y_spectrum = torch.fft.rfft2(x), torch.fft.rfft2(y)
-            cross = (x_spectrum.conj() * y_spectrum).unflatten(1, (-1, 2)).sum(dim=2)
-            power = _power(x_spectrum).unflatten(1, (-1, 2)).sum(dim=2)
+            cross = x_spectrum.conj() * y_spectrum
+            power = _power(x_spectrum)
+            # Horizontal and vertical gradients of a group.
+            cross = cross[:, 0::2] + cross[:, 1::2]
+            power = power[:, 0::2] + power[:, 1::2]
             cross = torch.cat([cross, cross.sum(dim=1, keepdim=True)], dim=1)
             power = torch.cat([power, power.sum(dim=1, keepdim=True)], dim=1)
             beta = self.log_beta.exp()[:, None, None] * power.mean(dim=(2, 3), keepdim=True)
@@ -285,9 +301,7 @@ class UNet(nn.Module):
             nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.deepest = several(widths[-1], 2 * blocks)
-        self.up = nn.ModuleList(
-            nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(widths)
-        )
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(widths))
         self.decoder = nn.ModuleList(several(width, blocks) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], outputs, 1)
         with torch.no_grad():
@@ -341,7 +355,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to (N, width, H, W)."""
-        return x + self.second(F.silu(self.first(F.silu(x))))
+        change: Tensor = self.second(F.silu(self.first(F.silu(x))))
+        return x + change
 
 
 def wiener(image: Tensor, kernels: Tensor, regularisations: Sequence[float]) -> Tensor:
@@ -380,13 +395,11 @@ def wiener(image: Tensor, kernels: Tensor, regularisations: Sequence[float]) -> 
     shape = padded.shape[-2:]
     transfer = torch.fft.rfft2(_origin_first(kernels, shape))[:, None]
     vertical = 2 - 2 * torch.cos(2 * torch.pi * torch.fft.fftfreq(shape[0], device=image.device))
-    horizontal = 2 - 2 * torch.cos(
-        2 * torch.pi * torch.fft.rfftfreq(shape[1], device=image.device)
-    )
+    horizontal = 2 - 2 * torch.cos(2 * torch.pi * torch.fft.rfftfreq(shape[1], device=image.device))
     smoothness = 0.1 + vertical[:, None] + horizontal
     weights = torch.tensor(regularisations, device=image.device)[:, None, None]
     filters = transfer.conj() / (_power(transfer) + weights * smoothness)
-    sharp = torch.fft.irfft2(torch.fft.rfft2(padded) * filters, s=shape)
+    sharp: Tensor = torch.fft.irfft2(torch.fft.rfft2(padded) * filters, s=shape)
     return mean + sharp[..., margin : margin + height, margin : margin + width]
 
 
@@ -418,10 +431,10 @@ def _central(correlation: Tensor, size: int) -> Tensor:
 def _spectral_features(luminance: Tensor, size: int) -> Tensor:
     """Return the autocorrelation of the gradients and the cepstrum, (N, 2, size, size)."""
     shape = luminance.shape[-2:]
-    window = _window(*shape, luminance.device)
+    window = _window(shape[0], shape[1], luminance.device)
     # Logarithms, or lamps would say all there is to say.
-    gradients = _gradients(torch.log(luminance.clamp(min=0) + 0.05)) * window
-    spectrum = torch.fft.rfft2(gradients)
+    shades = gradients(torch.log(luminance.clamp(min=0) + 0.05)) * window
+    spectrum = torch.fft.rfft2(shades)
     power = _power(spectrum).sum(dim=1, keepdim=True)
     power = power / power.mean(dim=(2, 3), keepdim=True).clamp(min=1e-9)
     both = torch.cat([power, torch.log(power + 1e-3)], dim=1)
@@ -437,8 +450,19 @@ def _encoded(light: Tensor) -> Tensor:
     return torch.sqrt(light.clamp(0, 8) + 0.01)
 
 
-def _gradients(image: Tensor) -> Tensor:
-    """Return the horizontal and the vertical gradient of (N, 1, H, W) as (N, 2, H, W)."""
+def gradients(image: Tensor) -> Tensor:
+    """Return an image's differences between neighbours.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, 1, H, W).
+
+    Returns
+    -------
+    Tensor
+        (N, 2, H, W), horizontal and vertical; 0 at the last column and row.
+    """
     horizontal = F.pad(image[..., 1:] - image[..., :-1], (0, 1))
     vertical = F.pad(image[..., 1:, :] - image[..., :-1, :], (0, 0, 0, 1))
     return torch.cat([horizontal, vertical], dim=1)
