@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors.torch import save_file
 
 from darkdeblur_trainer.psf_training import (
     Settings,
@@ -21,7 +21,13 @@ from darkdeblur_trainer.psf_training import (
     similarity,
 )
 from darkdeblur_trainer.synthesis import Degradation
-from napari_darkdeblur.psf.network import KernelNetConfig
+from napari_darkdeblur.psf.network import (
+    KernelNet,
+    KernelNetConfig,
+    KernelNetError,
+    find_kernels,
+    read_kernel_net,
+)
 
 CONFIG = KernelNetConfig(
     kernel_size=17, widths=(8, 16), kernel_widths=(8, 16), groups=2, scales=(2, 1)
@@ -45,19 +51,25 @@ def test_training_reduces_the_loss_and_goes_on(photographs, tmp_path):
         )  # fmt: skip
         assert result == {}
 
-    run(20)
-    run(10)
+    run(16)
+    run(8)
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    assert [record["step"] for record in records] == list(range(1, 31))
+    assert [record["step"] for record in records] == list(range(1, 25))
     loss = torch.tensor([record["loss"] for record in records])
-    assert loss[-8:].mean() < 0.9 * loss[:4].mean()
+    assert loss[-6:].mean() < 0.9 * loss[:4].mean()
     # What was learnt, and the time that it took, were not forgotten in between.
-    assert loss[20:24].mean() < 0.95 * loss[:4].mean()
-    assert records[20]["seconds"] >= records[19]["seconds"]
-    with safe_open(tmp_path / "kernel-net.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["config"]) == json.loads(json.dumps(CONFIG.to_dict()))
-        assert file.get_tensor("log_beta").dtype == torch.float16
+    assert loss[16:20].mean() < 0.95 * loss[:4].mean()
+    assert records[16]["seconds"] >= records[15]["seconds"]
+    weights = tmp_path / "kernel-net.safetensors"
+    assert weights.stat().st_size < 3 * sum(p.numel() for p in KernelNet(CONFIG).parameters())
+    net = read_kernel_net(weights)
+    assert net.config == CONFIG
+    picture = torch.rand(3, 140, 300)
+    found = find_kernels(net, picture, crop=128, most=2)
+    assert len(found) == 2
+    assert found[0][1] >= found[1][1]
+    assert find_kernels(net, picture[:, :100]) == []
 
 
 def test_a_run_at_its_end_is_validated_by_size(photographs, tmp_path):
@@ -69,6 +81,14 @@ def test_a_run_at_its_end_is_validated_by_size(photographs, tmp_path):
         assert row["rms_from"] <= 3
         assert 0 <= row["similarity"] <= 1
     assert json.loads((tmp_path / "validation.json").read_text()) == result
+
+
+def test_another_file_is_no_kernel_network(tmp_path):
+    with pytest.raises(KernelNetError, match="cannot be read"):
+        read_kernel_net(tmp_path / "missing.safetensors")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(KernelNetError, match=r"other\.safetensors holds no kernel network"):
+        read_kernel_net(tmp_path / "other.safetensors")
 
 
 def test_a_folder_without_photographs_is_a_users_mistake(tmp_path, capsys):

@@ -28,7 +28,13 @@ from torch import Tensor
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.network.guides import srgb_to_linear
-from napari_darkdeblur.psf.network import KernelEstimate, KernelNet, KernelNetConfig, gradients
+from napari_darkdeblur.psf.network import (
+    FORMAT,
+    KernelEstimate,
+    KernelNet,
+    KernelNetConfig,
+    gradients,
+)
 
 from .checkpoint import CheckpointFolder
 from .data import CropSampler, ImageCache, cache_images, find_images
@@ -550,7 +556,7 @@ def write_weights(net: KernelNet, path: Path, *, half: bool) -> None:
     """Write a network's weights and configuration to a safetensors file, whole or not at all."""
     dtype = torch.float16 if half else torch.float32
     state = {name: value.to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
-    content = save(state, {"format": "kernel-net", "config": json.dumps(net.config.to_dict())})
+    content = save(state, {"format": FORMAT, "config": json.dumps(net.config.to_dict())})
     with atomic_write(path) as part:
         part.write_bytes(content)
 

@@ -14,19 +14,31 @@ the network says how far its kernel can be trusted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..errors import DarkDeblurError
+
+FORMAT = "kernel-net"
+# Smaller pictures are smaller than the kernels at the coarsest scale.
+SMALLEST_SIDE = 128
 # Light from which on a pixel may have been cut off at white.
 _SATURATED = 0.85
 # Mean luminance to which a picture's light is scaled.
 _MEAN_LIGHT = 0.2
+
+
+class KernelNetError(DarkDeblurError, ValueError):
+    """A kernel network cannot be read; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +285,91 @@ class KernelNet(nn.Module):
             power = torch.cat([power, power.sum(dim=1, keepdim=True)], dim=1)
             beta = self.log_beta.exp()[:, None, None] * power.mean(dim=(2, 3), keepdim=True)
             return _central(torch.fft.irfft2(cross / (power + beta + 1e-6), s=shape), size)
+
+
+def read_kernel_net(path: Path) -> KernelNet:
+    """Read a network and its weights, ready to find kernels.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A safetensors file that the training of the kernel network wrote.
+
+    Returns
+    -------
+    KernelNet
+        In fp32 on the CPU, in evaluation mode.
+
+    Raises
+    ------
+    KernelNetError
+        The file cannot be read, or is not a kernel network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            description = file.metadata() or {}
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        if description.get("format") != FORMAT:
+            raise KernelNetError(f"{path} holds no kernel network.")
+        net = KernelNet(KernelNetConfig.from_dict(json.loads(description["config"])))
+        net.load_state_dict(state)
+    except (OSError, SafetensorError) as error:
+        raise KernelNetError(f"{path} cannot be read: {error}.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KernelNetError(f"{path} holds no kernel network of this version: {error}.") from error
+    return net.eval().requires_grad_(False)
+
+
+def find_kernels(
+    net: KernelNet, light: Tensor, *, crop: int = 512, most: int = 3
+) -> list[tuple[Tensor, float]]:
+    """Find kernels in the parts of a picture that show most.
+
+    Parameters
+    ----------
+    net : KernelNet
+        What finds them.
+    light : Tensor
+        (3, H, W) linear light in 0..1, of any size from 128 pixels.
+    crop : int
+        Largest height and width of a part, at least 128.
+    most : int
+        Number of parts that are looked at, at most.
+
+    Returns
+    -------
+    list of (Tensor, float)
+        Kernels (K, K), each with the network's probability that it is right, most probable first;
+        empty for a picture that is too small. They are not yet centred exactly.
+    """
+    height, width = light.shape[-2:]
+    if min(height, width) < SMALLEST_SIDE:
+        return []
+    rows, columns = (
+        torch.linspace(0, max(side - crop, 0), -(-side // crop)).long().tolist()
+        for side in (height, width)
+    )
+    crops = [
+        light[:, row : row + crop, column : column + crop] for row in rows for column in columns
+    ]
+    if len(crops) > most:
+        detail = [_detail(one) for one in crops]
+        order = sorted(range(len(crops)), key=detail.__getitem__, reverse=True)
+        crops = [crops[place] for place in order[:most]]
+    with torch.inference_mode():
+        estimate = net(torch.stack(crops))
+        probability = torch.sigmoid(estimate.confidence.float()).tolist()
+    found = zip(estimate.kernels, probability, strict=True)
+    return sorted(found, key=lambda candidate: candidate[1], reverse=True)
+
+
+def _detail(light: Tensor) -> float:
+    """Return how much a part of a picture shows where it is not saturated."""
+    shades = torch.log(light.mean(dim=0)[None, None] + 0.02)
+    # Blurred edges are still there at a quarter of the resolution, noise is not.
+    differences = gradients(F.avg_pool2d(shades, 4)).abs().sum(dim=1)
+    exposed = F.max_pool2d(light.amax(dim=0)[None], 4) < _SATURATED
+    return float((differences * exposed).mean())
 
 
 class UNet(nn.Module):
