@@ -1,0 +1,605 @@
+"""Training of the network that finds blur kernels: ``python -m darkdeblur_trainer.psf_training``.
+
+The schedule follows the clock, not a number of steps: a run of three minutes on any machine ends
+with its learning rate at zero. The same command continues a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor
+
+from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.errors import DarkDeblurError
+from napari_darkdeblur.network.guides import srgb_to_linear
+from napari_darkdeblur.psf.network import (
+    FORMAT,
+    KernelEstimate,
+    KernelNet,
+    KernelNetConfig,
+    gradients,
+)
+
+from .checkpoint import CheckpointFolder
+from .data import CropSampler, ImageCache, cache_images, find_images
+from .muon import Muon
+from .synthesis import Degradation, Pairs, PairSynthesizer
+
+SIMILAR = 0.85
+_RMS_BOUNDS = (1.5, 3.0, 6.0)
+# What is done to the photographs: any size of blur with any amount of noise, the same in better
+# light, frames of a microscope, and pictures that are sharp already.
+RECIPE = (
+    Degradation(preset="night", share=2.0, moving_object_probability=0.1),
+    Degradation(
+        preset="night",
+        share=2.0,
+        camera_turn_probability=0.05,
+        exposure=(0.2, 1.0),
+        shot_gain=(1e-5, 1e-3),
+        read_noise=(1e-4, 2e-3),
+    ),
+    Degradation(preset="microscopy", share=0.3, blur_radius=(0.7, 8.0), gamma=(1.0, 3.0)),
+    Degradation(preset="unblurred", share=0.2, exposure=(0.1, 1.5), shot_gain=(1e-6, 3e-3)),
+)
+# Weights in the loss: of each coarser stage's kernel, of every stage's quotients and edges, and of
+# the confidence.
+_COARSER, _QUOTIENT, _EDGES, _CONFIDENCE = 0.5, 0.3, 0.3, 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run is made of.
+
+    Parameters
+    ----------
+    minutes : float
+        Length of the run, counted from the first step; the schedule follows it.
+    batch : int
+        Samples per step.
+    crop : int
+        Height and width in pixels of the training crops.
+    learning_rate : float
+        Of Muon (and of Adam for what is no matrix), before it falls as a cosine to zero.
+    warmup : float
+        Share of the run in which the learning rate rises to its value.
+    ema_decay : float
+        Decay per step of the weights' running average, which is what is written and validated.
+    clip_norm : float
+        Norm to which a larger gradient is shortened.
+    held_out : int
+        Every how manyeth photograph is kept aside for the validation.
+    validation : int
+        Samples of the validation at the end.
+    seed : int
+        Of the first weights, the crops and the blur.
+    """
+
+    minutes: float = 3.0
+    batch: int = 64
+    crop: int = 256
+    learning_rate: float = 1.5e-3
+    warmup: float = 0.03
+    ema_decay: float = 0.997
+    clip_norm: float = 1.0
+    held_out: int = 12
+    validation: int = 768
+    seed: int = 1
+
+
+def fit(
+    data: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    config: KernelNetConfig | None = None,
+    recipe: Sequence[Degradation] = RECIPE,
+    device: torch.device | str | None = None,
+    cache_folder: Path | None = None,
+    compile: bool = False,
+    half: bool = False,
+    log_seconds: float = 5.0,
+    save_seconds: float = 30.0,
+    max_steps: int | None = None,
+) -> dict[str, Any]:
+    """Train a kernel network, or continue a run that stopped.
+
+    Parameters
+    ----------
+    data : pathlib.Path
+        Folder of sharp photographs.
+    out : pathlib.Path
+        The run's folder: ``kernel-net.safetensors``, ``log.jsonl``, ``validation.json`` and
+        ``checkpoints``.
+    settings : Settings
+        Length of the run and all that concerns learning.
+    config : KernelNetConfig, optional
+        The network; the default one if not given.
+    recipe : sequence of Degradation
+        What is done to the photographs. Blur must happen in linear light.
+    device : torch.device or str, optional
+        Where to train; a GPU by default, if there is one.
+    cache_folder : pathlib.Path, optional
+        Where decoded photographs are kept; ``out / "images"`` by default.
+    compile : bool
+        Whether the network is compiled.
+    half : bool
+        Whether the weights file holds 16-bit numbers.
+    log_seconds, save_seconds : float
+        How often a line is written, and how often weights and checkpoint are.
+    max_steps : int, optional
+        Stop after so many steps of this call, as an interruption would.
+
+    Returns
+    -------
+    dict
+        What `validate` returned; empty if the run is not at its end.
+
+    Raises
+    ------
+    DataError
+        Photographs are missing or unusable.
+    CheckpointError
+        There are checkpoints, but none can be read.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    out.mkdir(parents=True, exist_ok=True)
+    config = config or KernelNetConfig()
+    train_images, held_out = load_images(data, cache_folder or out / "images", settings, device)
+    synthesizer = PairSynthesizer(recipe, settings.seed, device)
+    sampler = CropSampler((train_images,), settings.crop + 2 * synthesizer.margin, settings.seed)
+    torch.manual_seed(settings.seed)
+    torch.backends.cudnn.benchmark = True
+    net = KernelNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net).requires_grad_(False)
+    optimizer = Muon(net.parameters(), lr=settings.learning_rate)
+    checkpoints = CheckpointFolder(out / "checkpoints")
+    step, elapsed_before = 0, 0.0
+    state = checkpoints.load_latest()
+    if state is not None:
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed_before = state["step"], state["elapsed"]
+    forward = torch.compile(net, dynamic=False) if compile else net
+    parameters, averaged = list(net.parameters()), list(average.parameters())
+
+    def keep() -> None:
+        content = {
+            "net": net.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "elapsed": elapsed,
+        }
+        checkpoints.save(step, content)
+        write_weights(average, out / "kernel-net.safetensors", half=half)
+
+    print(
+        f"{len(train_images)} photographs to train on, {len(held_out)} kept aside; "
+        f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters; {device}",
+        flush=True,
+    )
+    sums: dict[str, Tensor] = {}
+    first_step = logged_step = step
+    begin = time.perf_counter()
+    logged_at = saved_at = elapsed = elapsed_before
+    # How far the GPU may lag behind: the clock must show what is done, not what is asked for.
+    in_flight: deque[torch.cuda.Event] = deque()
+    while elapsed < 60 * settings.minutes and (max_steps is None or step - first_step < max_steps):
+        progress = elapsed / (60 * settings.minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * schedule(progress, settings.warmup)
+
+        samples = range(step * settings.batch, (step + 1) * settings.batch)
+        with torch.no_grad():
+            pairs = synthesizer(sampler(samples)[0], samples)
+            light = to_light(pairs.blurred, pairs)
+        with torch.autocast(device.type, torch.bfloat16):
+            estimate = forward(light)
+        terms = losses(estimate, pairs)
+        optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
+        optimizer.step()
+        with torch.no_grad():
+            # The first steps' weights are forgotten sooner.
+            decay = min(settings.ema_decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(averaged, parameters, 1 - decay)
+        step += 1
+
+        for name, value in terms.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        if device.type == "cuda":
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+            in_flight.append(event)
+            if len(in_flight) > 4:
+                in_flight.popleft().synchronize()
+        elapsed = elapsed_before + time.perf_counter() - begin
+        if elapsed - logged_at >= log_seconds:
+            means = (torch.stack(list(sums.values())) / (step - logged_step)).tolist()
+            elapsed = elapsed_before + time.perf_counter() - begin
+            rate = (step - logged_step) * settings.batch / (elapsed - logged_at)
+            record = {
+                "step": step,
+                "seconds": round(elapsed, 1),
+                "samples_per_second": round(rate, 1),
+                "learning_rate": optimizer.param_groups[0]["lr"],
+            } | {name: round(value, 4) for name, value in zip(sums, means, strict=True)}
+            _log(out, record)
+            sums, logged_step, logged_at = {}, step, elapsed
+        if elapsed - saved_at >= save_seconds:
+            keep()
+            saved_at = elapsed
+    keep()
+    if elapsed < 60 * settings.minutes:
+        return {}
+    result = validate(average, held_out, recipe, settings)
+    with atomic_write(out / "validation.json") as part:
+        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(table(result), flush=True)
+    return result
+
+
+def load_images(
+    data: Path, cache_folder: Path, settings: Settings, device: torch.device
+) -> tuple[ImageCache, ImageCache]:
+    """Decode a folder's photographs; return those to train on and those kept aside, on a device."""
+    files = find_images(data)
+    if len(files) < 2:
+        raise DarkDeblurError(
+            f"{data} holds {len(files)} photograph(s); at least two are needed, "
+            "one to train on and one to validate with."
+        )
+    every = min(settings.held_out, len(files))
+    aside = set(files[every - 1 :: every])
+    train = cache_images([file for file in files if file not in aside], cache_folder)
+    held_out = cache_images([file for file in files if file in aside], cache_folder)
+    return train.to(device), held_out.to(device)
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Return the learning rate's factor: a rise over ``warmup``, then a cosine down to 0."""
+    if progress < warmup:
+        return max(progress / warmup, 0.02)
+    return 0.5 + 0.5 * math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0))
+
+
+def to_light(images: Tensor, pairs: Pairs) -> Tensor:
+    """Return images of pairs, (N, 3, H, W), as light in which the blur is a convolution."""
+    linear = pairs.linear_light[:, None, None, None]
+    return torch.where(linear, srgb_to_linear(images), images)
+
+
+def losses(estimate: KernelEstimate, pairs: Pairs) -> dict[str, Tensor]:
+    """Return the loss and its parts.
+
+    Parameters
+    ----------
+    estimate : KernelEstimate
+        What the network found.
+    pairs : Pairs
+        The pictures it was found in.
+
+    Returns
+    -------
+    dict of Tensor
+        Scalars. ``"loss"``: what is minimised; ``"kernel"``: the last stage's part of it;
+        ``"confidence"``: cross-entropy of what the network says about its kernels;
+        ``"similarity"``: mean similarity of the last stage's kernels.
+    """
+    target = resized(pairs.kernels, estimate.kernels.shape[-1])
+    with torch.autocast(target.device.type, enabled=False):
+        luminance = to_light(pairs.sharp, pairs).mean(dim=1, keepdim=True)
+        found = estimate.stages
+        kernel, quotient, edges = [], [], []
+        for stage in found:
+            truth = coarser(target, stage.scale)
+            kernel.append(kernel_loss(stage.kernels, truth))
+            # Without these two the picture's network waits until the kernel's learns to listen.
+            quotient.append(
+                1
+                - F.cosine_similarity(stage.quotients.flatten(2), truth.flatten(1)[:, None], dim=2)
+            )
+            sharp = gradients(F.avg_pool2d(luminance, stage.scale)).flatten(1)
+            # One group is enough to learn what an edge is; the others look where they please.
+            edges.append(1 - F.cosine_similarity(stage.edges[:, 0].flatten(1), sharp, dim=1))
+        with torch.no_grad():
+            similar = similarity(estimate.kernels.detach(), target)
+            # Nearly right is not wrong altogether.
+            right = torch.sigmoid((similar - SIMILAR) / 0.02) * pairs.uniform
+        confidence = F.binary_cross_entropy_with_logits(estimate.confidence.float(), right)
+        loss = (
+            kernel[-1]
+            + _COARSER * torch.stack([torch.zeros_like(kernel[-1]), *kernel[:-1]]).sum()
+            + _QUOTIENT * torch.stack([value.mean() for value in quotient]).sum()
+            + _EDGES * torch.stack([value.mean() for value in edges]).sum()
+            + _CONFIDENCE * confidence
+        )
+        return {
+            "loss": loss,
+            "kernel": kernel[-1],
+            "first_stage": kernel[0],
+            "quotient": quotient[-1][:, -1].mean(),
+            "edges": edges[-1].mean(),
+            "first_edges": edges[0].mean(),
+            "confidence": confidence,
+            "similarity": similar.mean(),
+        }
+
+
+def coarser(kernels: Tensor, scale: int) -> Tensor:
+    """Return (N, K, K) kernels for pixels that are ``scale`` times as large, a power of 2.
+
+    Pixels averaged in pairs see a kernel averaged with a triangle.
+    """
+    triangle = torch.tensor([0.5, 1.0, 0.5], device=kernels.device)
+    weight = (triangle[:, None] * triangle)[None, None]
+    while scale > 1:
+        kernels = F.conv2d(kernels[:, None], weight, stride=2, padding=1)[:, 0]
+        scale //= 2
+    return kernels
+
+
+def kernel_loss(kernels: Tensor, target: Tensor) -> Tensor:
+    """Compare kernels at several scales: a line that lies a pixel beside is not wrong altogether.
+
+    Parameters
+    ----------
+    kernels, target : Tensor
+        (N, K, K), each of sum 1.
+
+    Returns
+    -------
+    Tensor
+        Scalar: one minus the cosine similarity, mean over Gaussian scales of 0 to 4 pixels, and
+        a quarter of the total variation distance.
+    """
+    both = torch.stack([kernels, target], dim=1)
+    size = both.shape[-1]
+    shape = (2 * size, 2 * size)
+    frequency = torch.fft.fftfreq(shape[0], device=both.device).square()
+    squared = frequency[:, None] + frequency[: size + 1]
+    spectrum = torch.fft.rfft2(both, s=shape)
+    # Inner products of the smoothed kernels, by Parseval; columns stand for their mirror images.
+    columns = torch.full((size + 1,), 2.0, device=both.device)
+    columns[0] = columns[-1] = 1.0
+    terms = []
+    for sigma in (0.0, 1.0, 2.0, 4.0):
+        weight = columns * torch.exp(-4 * math.pi**2 * sigma**2 * squared)
+        first, second = spectrum[:, 0], spectrum[:, 1]
+        inner = (weight * (first.conj() * second).real).sum(dim=(1, 2))
+        powers = [
+            (weight * (one.real.square() + one.imag.square())).sum(dim=(1, 2))
+            for one in (first, second)
+        ]
+        terms.append(1 - inner * (powers[0] * powers[1]).clamp(min=1e-12).rsqrt())
+    distance = (kernels - target).abs().sum(dim=(1, 2)) / 2
+    return torch.stack(terms).mean() + 0.25 * distance.mean()
+
+
+def similarity(kernels: Tensor, target: Tensor) -> Tensor:
+    """Return the largest normalised cross-correlation of kernels over all shifts.
+
+    Parameters
+    ----------
+    kernels, target : Tensor
+        (N, K, K), not negative.
+
+    Returns
+    -------
+    Tensor
+        (N,) in 0..1.
+    """
+    shape = (2 * kernels.shape[-1],) * 2
+    product = torch.fft.rfft2(kernels, s=shape).conj() * torch.fft.rfft2(target, s=shape)
+    norm = kernels.square().sum(dim=(1, 2)) * target.square().sum(dim=(1, 2))
+    largest: Tensor = torch.fft.irfft2(product, s=shape).amax(dim=(1, 2))
+    return largest / norm.clamp(min=1e-20).sqrt()
+
+
+def rms_radius(kernels: Tensor) -> Tensor:
+    """Return the root mean square distance in pixels from the centroid, (N,)."""
+    places = torch.arange(kernels.shape[-1], device=kernels.device, dtype=kernels.dtype)
+    variance = torch.zeros_like(kernels[:, 0, 0])
+    for profile in (kernels.sum(dim=1), kernels.sum(dim=2)):
+        total = profile.sum(dim=1)
+        mean = (profile * places).sum(dim=1) / total
+        variance = variance + (profile * places.square()).sum(dim=1) / total - mean.square()
+    return variance.clamp(min=0).sqrt()
+
+
+def resized(kernels: Tensor, size: int) -> Tensor:
+    """Crop (N, K, K) kernels to another odd size, or continue them with zeros; the sum stays 1."""
+    margin = (size - kernels.shape[-1]) // 2
+    fitted = F.pad(kernels, (margin,) * 4)
+    return fitted / fitted.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+
+
+@torch.no_grad()
+def validate(
+    net: KernelNet,
+    images: ImageCache,
+    recipe: Sequence[Degradation],
+    settings: Settings,
+    crop: int | None = None,
+) -> dict[str, Any]:
+    """Measure how similar the kernels found are to the true ones, on photographs kept aside.
+
+    Parameters
+    ----------
+    net : KernelNet
+        What is judged.
+    images : ImageCache
+        Sharp photographs, on the network's device.
+    recipe : sequence of Degradation
+        What is done to them.
+    settings : Settings
+        Its ``validation`` says how many samples; they are the same in every run.
+    crop : int, optional
+        Height and width of the pictures; those of the training by default.
+
+    Returns
+    -------
+    dict
+        ``"rows"``: for each range of the true kernel's rms radius, the number of samples, the mean
+        and median similarity, the share above 0.85, and the mean similarity of a Gaussian of the
+        right size. ``"confidence"``: for several thresholds on the probability, the share of
+        samples that are trusted and the share of these above 0.85. ``"samples"``: radius,
+        similarity and probability of every sample.
+    """
+    device = images.pixels.device
+    # Another seed than the training's: nothing of the validation was seen before.
+    seed = 1_000_003
+    synthesizer = PairSynthesizer(recipe, seed, device)
+    sampler = CropSampler((images,), (crop or settings.crop) + 2 * synthesizer.margin, seed)
+    size = net.config.kernel_size
+    columns: list[Tensor] = []
+    for first in range(0, settings.validation, settings.batch):
+        samples = range(first, min(first + settings.batch, settings.validation))
+        pairs = synthesizer(sampler(samples)[0], samples)
+        target = resized(pairs.kernels, size)
+        with torch.autocast(device.type, torch.bfloat16):
+            estimate = net(to_light(pairs.blurred, pairs))
+        radius = rms_radius(target)
+        columns.append(
+            torch.stack(
+                [
+                    radius,
+                    # A picture with several kernels has none that is right.
+                    similarity(estimate.kernels, target) * pairs.uniform,
+                    torch.sigmoid(estimate.confidence.float()),
+                    similarity(gaussian(radius, size), target),
+                ]
+            )
+        )
+    radius, similar, probability, plain = torch.cat(columns, dim=1).cpu().numpy()
+    rows = []
+    edges = (0.0, *_RMS_BOUNDS, math.inf)
+    for low, high in pairwise(edges):
+        chosen = (radius >= low) & (radius < high)
+        if chosen.any():
+            rows.append(
+                {
+                    "rms_from": low,
+                    "rms_to": high if math.isfinite(high) else None,
+                    "samples": int(chosen.sum()),
+                    "similarity": float(similar[chosen].mean()),
+                    "median_similarity": float(np.median(similar[chosen])),
+                    "share_similar": float((similar[chosen] > SIMILAR).mean()),
+                    "gaussian_similarity": float(plain[chosen].mean()),
+                    "probability": float(probability[chosen].mean()),
+                }
+            )
+    trusted = []
+    for threshold in (0.3, 0.5, 0.7, 0.9):
+        chosen = probability > threshold
+        trusted.append(
+            {
+                "probability_above": threshold,
+                "share_trusted": float(chosen.mean()),
+                "share_similar": float((similar[chosen] > SIMILAR).mean())
+                if chosen.any()
+                else None,
+            }
+        )
+    samples_ = np.stack([radius, similar, probability], axis=1).round(4).tolist()
+    return {"rows": rows, "confidence": trusted, "samples": samples_}
+
+
+def gaussian(radius: Tensor, size: int) -> Tensor:
+    """Return Gaussian kernels of given rms radii in pixels, (N, size, size), each of sum 1."""
+    places = torch.arange(size, device=radius.device) - size // 2
+    squared = (places[:, None].square() + places.square()).float()
+    variance = (radius.square() / 2).clamp(min=0.05)[:, None, None]
+    kernels = torch.exp(-squared / (2 * variance))
+    return kernels / kernels.sum(dim=(1, 2), keepdim=True)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return what `validate` measured as lines of text."""
+    lines = ["rms radius      n  similarity  median  > 0.85  of a Gaussian  probability"]
+    for row in result["rows"]:
+        high = "" if row["rms_to"] is None else f"{row['rms_to']:g}"
+        lines.append(
+            f"{row['rms_from']:g} - {high:4} {row['samples']:8d} {row['similarity']:11.3f} "
+            f"{row['median_similarity']:7.3f} {row['share_similar']:7.3f} "
+            f"{row['gaussian_similarity']:14.3f} {row['probability']:12.3f}"
+        )
+    for row in result["confidence"]:
+        right = "-" if row["share_similar"] is None else f"{row['share_similar']:.3f}"
+        lines.append(
+            f"probability > {row['probability_above']}: {row['share_trusted']:.3f} of the samples, "
+            f"of which {right} are similar"
+        )
+    return "\n".join(lines)
+
+
+def write_weights(net: KernelNet, path: Path, *, half: bool) -> None:
+    """Write a network's weights and configuration to a safetensors file, whole or not at all."""
+    dtype = torch.float16 if half else torch.float32
+    state = {name: value.to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
+    content = save(state, {"format": FORMAT, "config": json.dumps(net.config.to_dict())})
+    with atomic_write(path) as part:
+        part.write_bytes(content)
+
+
+def _log(out: Path, record: dict[str, Any]) -> None:
+    print("  ".join(f"{name} {value:.4g}" for name, value in record.items()), flush=True)
+    with (out / "log.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 for a mistake in what was given."""
+    parser = argparse.ArgumentParser(
+        prog="python -m darkdeblur_trainer.psf_training",
+        description="Train the network that finds blur kernels, or continue a run that stopped.",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of sharp photographs")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--device", help="cuda or cpu; a GPU by default, if there is one")
+    parser.add_argument("--cache", type=Path, help="folder for decoded photographs")
+    parser.add_argument("--compile", action="store_true", help="compile the network")
+    parser.add_argument("--fp16", action="store_true", help="write 16-bit weights")
+    for field in dataclasses.fields(Settings):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
+        )
+    arguments = parser.parse_args(argv)
+    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)}
+    try:
+        fit(
+            arguments.data,
+            arguments.out,
+            Settings(**values),
+            device=arguments.device,
+            cache_folder=arguments.cache,
+            compile=arguments.compile,
+            half=arguments.fp16,
+        )
+    except DarkDeblurError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
