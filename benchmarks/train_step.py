@@ -1,4 +1,4 @@
-"""A training step, on a CPU or a CUDA device: what its parts take, and the share of the peak."""
+"""A training step on a CPU or a CUDA device: its parts in each precision, share of the peak."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from darkdeblur_trainer.feed import TrainingImages, batches
 from darkdeblur_trainer.learners import Learners
 from darkdeblur_trainer.parallel import Processes
 from darkdeblur_trainer.perceptual import VggFeatures
+from darkdeblur_trainer.precision import computes_bf16
 from darkdeblur_trainer.step import TrainingStep
 from darkdeblur_trainer.synthesis import PairSynthesizer
 from darkdeblur_trainer.training import torch_settings
@@ -33,10 +34,7 @@ from .timing import print_table
 
 # The configurations that are measured, each with all of its terms from the first step on.
 CONFIGS = {"cpu": ["small"], "cuda": ["release-paper", "small"]}
-OVERRIDES = {
-    "cpu": ["precision=fp32", "compile=false"],
-    "cuda": ["precision=bf16", "compile=true"],
-}
+OVERRIDES = {"cpu": ["compile=false"], "cuda": ["compile=true"]}
 ALL_TERMS = [f"losses.{term}.from_step=0" for term in ("ms_ssim", "features", "adversarial")]
 # On a GPU several steps are timed at once: that the host runs ahead is part of how it is used.
 REPEATS = {"cpu": 1, "cuda": 20}
@@ -61,9 +59,7 @@ def run(quick: bool, rounds: int) -> None:
             config = load_config(name, [*OVERRIDES[kind], *ALL_TERMS])
             if quick:
                 config = config.model_copy(update={"batch_size": 2})
-            times = measure(config, device, vgg, rounds)
-            peak = matmul_peak(config, device)
-            report(name, config, times, work(config, vgg), peak, device)
+            report(name, config, measure(config, device, vgg, rounds), work(config, vgg), device)
 
 
 def random_vgg(folder: Path) -> Path:
@@ -107,17 +103,60 @@ def training_steps(
 
 def measure(
     config: TrainConfig, device: torch.device, vgg: VggFeatures, rounds: int
-) -> dict[str, list[Time]]:
-    """Return what the parts of a step took, in every round."""
-    step, plain = training_steps(config, device, vgg)
+) -> dict[str, dict[str, list[Time]]]:
+    """Return what the parts of a step took in each precision, in every round.
+
+    Both precisions are measured in turn, part by part, so that whatever else the machine does
+    meets both.
+    """
     synthesizer = PairSynthesizer(config.synthesis, config.seed, device, compile=config.compile)
+    precisions = ["fp32", "bf16"] if computes_bf16(device) else ["fp32"]
+    parts = {
+        precision: parts_of(
+            config.model_copy(update={"precision": precision}), device, vgg, synthesizer
+        )
+        for precision in precisions
+    }
+    times: dict[str, dict[str, list[Time]]] = {
+        precision: {name: [] for name in parts[precision]} for precision in precisions
+    }
+    for turn in range(rounds + 1):
+        for name in parts["fp32"]:
+            for precision in precisions:
+                taken = timed(parts[precision][name], device)
+                if turn > 0:  # the first one compiles, chooses algorithms, allocates
+                    times[precision][name].append(taken)
+    # Kernels are made for many steps at once: a step is charged with its share.
+    share = config.batch_size / synthesizer.block_size
+    for of_parts in times.values():
+        whole_blocks = of_parts.pop("kernels")
+        of_parts["pairs"] = [
+            Time(pairs.wall + share * block.wall, pairs.cpu + share * block.cpu)
+            for pairs, block in zip(of_parts["pairs"], whole_blocks, strict=True)
+        ]
+    return times
+
+
+def parts_of(
+    config: TrainConfig, device: torch.device, vgg: VggFeatures, synthesizer: PairSynthesizer
+) -> dict[str, Callable[[], object]]:
+    """Return the parts of a step, by name; each can be run any number of times."""
+    step, plain = training_steps(config, device, vgg)
     feed = batches(config, random_images(), synthesizer, Processes(0, 1, device), 0)
-    blurred, sharp = next(feed)
-    restored = step.restore(0, blurred, sharp)[0].detach()
+    given, sharp = next(feed)
+    blurred = given[:, :3]
+    restored = step.restore(0, given, sharp)[0].detach()
+    pull = torch.full_like(restored, 1 / restored.numel())
     blocks = iter(range(0, 10**9, synthesizer.block_size))
 
     def generator() -> None:
-        plain.update_generator(0, plain.restore(0, blurred, sharp)[1])
+        plain.learners.optimizer_g.zero_grad()
+        plain.generate(given).backward(pull)
+
+    def two_terms() -> None:
+        candidate = restored.clone().requires_grad_()
+        terms = plain.objective(0, candidate, sharp, Tensor.detach)
+        torch.stack(list(terms.values())).sum().backward()
 
     def features() -> None:
         step.objective.feature_loss(restored.clone().requires_grad_(), sharp).backward()
@@ -127,29 +166,17 @@ def measure(
         adversarial_loss(step.judge(blurred, candidate), real=True).backward()
         step.update_discriminator(blurred, restored, sharp)
 
-    parts: dict[str, Callable[[], object]] = {
-        "data": lambda: next(feed),
+    return {
+        "pairs": lambda: next(feed),
         "kernels": lambda: synthesizer.kernels([next(blocks)]),
         "generator": generator,
+        "L1 and MS-SSIM": two_terms,
+        "optimizer": lambda: plain.follow_gradient(0),
         "VGG": features,
         "discriminator": discriminator,
         "plain step": lambda: plain(0, *next(feed)),
         "step": lambda: step(0, *next(feed)),
     }
-    times: dict[str, list[Time]] = {name: [] for name in parts}
-    for turn in range(rounds + 1):
-        for name, part in parts.items():
-            taken = timed(part, device)
-            if turn > 0:  # the first one compiles, chooses algorithms, allocates
-                times[name].append(taken)
-    # Kernels are made for many steps at once: a step is charged with its share.
-    share = config.batch_size / synthesizer.block_size
-    whole_blocks = times.pop("kernels")
-    times["data"] = [
-        Time(data.wall + share * block.wall, data.cpu + share * block.cpu)
-        for data, block in zip(times["data"], whole_blocks, strict=True)
-    ]
-    return times
 
 
 def timed(part: Callable[[], object], device: torch.device) -> Time:
@@ -185,6 +212,7 @@ def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
     step, plain = training_steps(eager, meta, copy.deepcopy(vgg))
     side = config.patch
     blurred = torch.empty(config.batch_size, 3, side, side, device=meta)
+    given = blurred.repeat(1, 1 + config.generator.guides, 1, 1)
     restored = torch.empty_like(blurred).requires_grad_()
 
     def discriminator_losses() -> Iterator[Tensor]:
@@ -194,7 +222,7 @@ def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
             yield adversarial_loss(step.learners.discriminator(blurred, candidate), real=True)
 
     losses: dict[str, Callable[[], Iterator[Tensor]]] = {
-        "generator": lambda: iter(plain.restore(0, blurred, blurred)[1].values()),
+        "generator": lambda: iter([plain.generate(given).sum()]),
         "VGG": lambda: iter([step.objective.feature_loss(restored, blurred)]),
         "discriminator": discriminator_losses,
     }
@@ -208,12 +236,12 @@ def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
     return counted
 
 
-def matmul_peak(config: TrainConfig, device: torch.device) -> float:
-    """Return the most FLOP/s of several matrix products in the configuration's precision.
+def matmul_peak(precision: str, device: torch.device) -> float:
+    """Return the most FLOP/s of several matrix products in a precision.
 
     On a CPU, of one thread.
     """
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
         first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -225,30 +253,41 @@ def matmul_peak(config: TrainConfig, device: torch.device) -> float:
 def report(
     name: str,
     config: TrainConfig,
-    times: dict[str, list[Time]],
+    times: dict[str, dict[str, list[Time]]],
     operations: dict[str, float],
-    peak: float,
     device: torch.device,
 ) -> None:
     """Print the table of one configuration."""
     clock = clock_of(device)
-    middle = {part: median(map(clock, taken)) for part, taken in times.items()}
-    speed = config.batch_size / min(time.wall for time in times["step"]) * 1e3
     threads = " a thread" if device.type == "cpu" else ""
     print(
-        f"\n`{name}`, batch {config.batch_size} of {config.patch} px, {config.precision}"
-        f"{', compiled' if config.compile else ''}: {speed:.1f} samples/s at best; "
-        f"matrix products reach {peak / 1e12:.3g} TFLOP/s{threads}\n"
+        f"\n`{name}`, batch {config.batch_size} of {config.patch} px"
+        f"{', compiled' if config.compile else ''}\n"
     )
+    peaks = {precision: matmul_peak(precision, device) for precision in times}
+    for precision, peak in peaks.items():
+        best = {part: min(time.wall for time in t) for part, t in times[precision].items()}
+        speed, plain = (config.batch_size / best[part] * 1e3 for part in ("step", "plain step"))
+        print(
+            f"- {precision}: {plain:.1f} samples/s in plain steps, {speed:.1f} in whole ones, at "
+            f"best; matrix products reach {peak / 1e12:.3g} TFLOP/s{threads}"
+        )
+    print()
+    pixels = config.batch_size * config.patch**2
+    middle = {p: {part: median(map(clock, t)) for part, t in times[p].items()} for p in times}
     rows = []
-    for part, taken in times.items():
-        walls = [time.wall for time in taken]
-        numbers = [median(walls), min(walls), median(time.cpu for time in taken)]
-        row = [part, *(f"{number:.1f}" for number in numbers)]
-        row += [f"{middle[part] / middle[step]:.1%}" for step in list(times)[-2:]]
-        if part in operations:
-            rate = operations[part] / min(map(clock, taken)) * 1e3
-            row += [f"{operations[part] / 1e9:.1f}", f"{rate / peak:.0%}"]
-        rows.append([*row, "", ""][:8])
-    head = ["part", "median ms", "best ms", "CPU ms", "of a plain step", "of a step"]
-    print_table([*head, "GFLOP", "of peak"], rows)
+    for part in times["fp32"]:
+        for precision, peak in peaks.items():
+            taken = times[precision][part]
+            walls = [time.wall for time in taken]
+            numbers = [median(walls), min(walls), median(time.cpu for time in taken)]
+            own = middle[precision]
+            row = [part, precision, *(f"{number:.1f}" for number in numbers)]
+            row.append(f"{1e6 * own[part] / pixels:.1f}")
+            row += [f"{own[part] / own[step]:.1%}" for step in ("plain step", "step")]
+            if part in operations:
+                rate = operations[part] / min(map(clock, taken)) * 1e3
+                row += [f"{operations[part] / 1e9:.1f}", f"{rate / peak:.0%}"]
+            rows.append([*row, "", ""][:10])
+    head = ["part", "precision", "median ms", "best ms", "CPU ms", "ns a pixel"]
+    print_table([*head, "of a plain step", "of a step", "GFLOP", "of peak"], rows)

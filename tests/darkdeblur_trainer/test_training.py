@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,12 @@ from darkdeblur_trainer import precision, training
 from darkdeblur_trainer.checkpoint import CheckpointFolder
 from darkdeblur_trainer.config import ConfigError, OptimizerConfig
 from darkdeblur_trainer.config_files import load_config, parse_config
+from darkdeblur_trainer.feed import batches, load_images
 from darkdeblur_trainer.learners import Learners, learning_rate
 from darkdeblur_trainer.parallel import Processes
 from darkdeblur_trainer.records import Recorder, RecordError, RunError, RunFolder
 from darkdeblur_trainer.step import TrainingStep
+from darkdeblur_trainer.synthesis import PairSynthesizer
 from darkdeblur_trainer.training import TrainingError, fit
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 
@@ -249,6 +252,32 @@ def test_two_processes_train_like_one_and_resume(uninterrupted, photographs, tmp
         for name, value in uninterrupted.state()[part].items():
             # A weight moves by up to the learning rate, 1e-3, in each of 12 steps.
             assert torch.allclose(run.state()[part][name], value, rtol=1e-2, atol=1e-3), name
+
+
+def test_two_processes_are_given_the_halves_of_what_one_is_given(
+    tiny_config, photographs, tmp_path
+):
+    images = load_images(tiny_config, photographs, tmp_path)
+
+    def given(rank: int, world_size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        processes = Processes(rank, world_size, torch.device("cpu"))
+        synthesizer = PairSynthesizer(tiny_config.synthesis, tiny_config.seed)
+        return batches(tiny_config, images, synthesizer, processes, 0)
+
+    one, first, second = given(0, 1), given(0, 2), given(1, 2)
+    for _ in range(3):
+        for whole, *halves in zip(next(one), next(first), next(second), strict=True):
+            torch.testing.assert_close(torch.cat(halves), whole, rtol=0, atol=1e-6)
+
+
+def test_two_processes_agree_on_the_precision(photographs, tmp_path):
+    run = Run(tmp_path / "two", photographs, "precision=auto")
+    run.arguments += ["--max-minutes", "0"]
+    process = run.start(program=TORCHRUN)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    (line,) = [line for line in output.splitlines() if line.startswith("Precision ")]
+    assert RunFolder(run.out).config().precision in line.split(":")[0]
 
 
 def test_a_mistake_ends_all_processes(photographs, tmp_path):

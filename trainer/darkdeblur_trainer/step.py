@@ -63,9 +63,13 @@ class TrainingStep:
             return torch.autocast(self._device_type, torch.bfloat16)
         return nullcontext()
 
-    def restore(
-        self, step: int, given: Tensor, sharp: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def generate(self, given: Tensor) -> Tensor:
+        """Return what the generator makes of a batch, in fp32; see `restore`."""
+        with self._autocast():
+            restored: Tensor = self._generator(given)
+        return restored.float()
+
+    def restore(self, step: int, given: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Restore a batch, and judge the result.
 
         Parameters
@@ -84,8 +88,7 @@ class TrainingStep:
         terms : dict of Tensor
             What the generator minimises the sum of; see `Objective`.
         """
-        with self._autocast():
-            restored: Tensor = self._generator(given).float()
+        restored = self.generate(given)
         judge = functools.partial(self.judge, given[:, :3])
         return restored, self.objective(step, restored, sharp, judge)
 
@@ -105,10 +108,21 @@ class TrainingStep:
         dict of Tensor
             ``"total"``, the sum of the terms, and, if it is limited, ``"gradient_norm"``.
         """
-        learners, limit = self.learners, self.config.optimizer.clip_norm
         measured = {"total": torch.stack(list(terms.values())).sum()}
-        learners.optimizer_g.zero_grad()
+        self.learners.optimizer_g.zero_grad()
         measured["total"].backward()  # type: ignore[no-untyped-call]
+        return measured | self.follow_gradient(step)
+
+    def follow_gradient(self, step: int) -> dict[str, Tensor]:
+        """Move the generator along the gradient that it holds, and its average after it.
+
+        Returns
+        -------
+        dict of Tensor
+            ``"gradient_norm"``, if it is limited.
+        """
+        learners, limit = self.learners, self.config.optimizer.clip_norm
+        measured = {}
         if limit is not None:
             parameters = learners.generator.parameters()
             measured["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, limit)
@@ -130,9 +144,7 @@ class TrainingStep:
         self.learners.optimizer_d.step()
         return loss
 
-    def __call__(
-        self, step: int, given: Tensor, sharp: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, step: int, given: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Do a whole step; return the restored batch and everything that was measured."""
         restored, terms = self.restore(step, given, sharp)
         measured = self.update_generator(step, terms)
