@@ -133,6 +133,7 @@ class Job:
         # One for all planes, or for each one or None; a text as long as it is to be found.
         self.psf: GivenPSF | tuple[AnyPSF | None, ...] = options.known_psf
         self.linear_light = True
+        self.note_of_light = ""
         self.planes_done = 0
         self.started = time.perf_counter()
         self.clock = Clock()
@@ -299,7 +300,16 @@ class Job:
         for_all = " for all planes" if self.psf == "auto" and self.view.plane_count > 1 else ""
         follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
         self.view.notes.append(f"{found.description}; {follows}.")
+        if found.confident:
+            self._tell_light()
         return found.psf if found.confident else None
+
+    def _tell_light(self) -> None:
+        """Note, once, what was decided about light: it matters only where a kernel is used."""
+        assert self.view is not None
+        if self.note_of_light:
+            self.view.notes.append(self.note_of_light)
+            self.note_of_light = ""
 
     def _psf_or_none(self) -> AnyPSF | tuple[AnyPSF | None, ...] | None:
         return None if isinstance(self.psf, str) else self.psf
