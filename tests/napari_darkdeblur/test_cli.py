@@ -356,7 +356,7 @@ def test_by_default_a_kernel_is_searched_used_and_told(
 
 def test_kernels_of_planes_are_all_told(run, tmp_path: Path, guided_model: Path, finds):
     finds(0.9)
-    tifffile.imwrite(tmp_path / "a.tif", np.stack([IMAGE[..., 0]] * 3))
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([IMAGE[..., 0]] * 3), photometric="minisblack")
     options = ["--model", guided_model, "--psf", "auto-each", "--axes", "TYX"]
     code, _, err = run("deblur", tmp_path / "a.tif", tmp_path / "b.tif", *options)
     assert code == 0
