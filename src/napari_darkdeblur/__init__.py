@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import psf
     from .errors import DarkDeblurError
     from .network import (
         DarkDeblurNet,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         load_weights,
         save_weights,
     )
+    from .psf import PSF
     from .restore import deblur
 
     __version__: str
@@ -28,6 +30,7 @@ _HOME_OF = {
     "DarkDeblurNet": "network",
     "GeneratorConfig": "network",
     "LoadedModel": "network",
+    "PSF": "psf",
     "WeightsError": "network",
     "deblur": "restore",
     "load_weights": "network",
@@ -35,6 +38,7 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "PSF",
     "DarkDeblurError",
     "DarkDeblurNet",
     "GeneratorConfig",
@@ -43,6 +47,7 @@ __all__ = [
     "__version__",
     "deblur",
     "load_weights",
+    "psf",
     "save_weights",
 ]
 
@@ -52,6 +57,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("napari-darkdeblur")
+    if name == "psf":
+        return importlib.import_module(".psf", __name__)
     if name in _HOME_OF:
         return getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ import torch
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, save_weights
 
 TINY = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=3)
+GUIDED = TINY.model_copy(update={"guides": 3})
 
 
 def make_network(config: GeneratorConfig = TINY, seed: int = 0) -> DarkDeblurNet:

@@ -18,8 +18,11 @@ from napari_darkdeblur.commands.demo import DEMO_FILES
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.metrics import compare
 from napari_darkdeblur.network import DEFAULT_MODEL, THOROUGH_MODEL, library
+from napari_darkdeblur.psf import PSF, gaussian, motion, read_psf, similarity, write_psf
+from napari_darkdeblur.psf_picture import kernel_picture
+from napari_darkdeblur.restore import search
 
-from .conftest import assert_sentence, make_network
+from .conftest import GUIDED, assert_sentence, make_network
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (20, 24, 3), np.uint8)
@@ -195,6 +198,23 @@ def test_existing_output_is_found_before_the_work(
         (["deblur", "photo.png", "out.png", "--axes", "YYC"], "YYC"),
         (["deblur", "photo.png", "out.png", "--precision", "bf16"], "GPU"),
         (["deblur", "photo.png", "out.png", "--scratch", "nowhere"], "not a folder"),
+        (["deblur", "photo.png", "out.png", "--psf", "moton:3,4"], "no file moton:3,4"),
+        (["deblur", "photo.png", "out.png", "--psf", "motion:3"], "2 numbers"),
+        (["deblur", "photo.png", "out.png", "--psf", "disc:4"], "cannot use a kernel"),
+        (["deblur", "photo.png", "out.png", "--light", "sun"], "'sun'"),
+        (["psf", "absent.png"], "absent.png does not exist"),
+        (["psf", "photo.png", "-o", "psf.jpg"], "must end in .tif"),
+        (["psf", "photo.png", "-o", "absent/psf.tif"], "no folder absent"),
+        (["psf", "photo.png", "-o", "in/b.png"], "--overwrite"),
+        (["psf", "photo.png", "-o", "photo.png", "--overwrite"], "the image itself"),
+        (["psf", "photo.png", "--picture", "psf.tif"], "must end in .png"),
+        (["psf", "photo.png", "--picture", "p.png", "-o", "p.png"], "a file each"),
+        (["psf", "photo.png", "--plane", "1"], "planes are 0 to 0"),
+        (["psf", "photo.png", "--from-points", "1,2,3"], "is no rectangle"),
+        (["psf", "photo.png", "--from-points", "1,2,0,3"], "is no rectangle"),
+        (["psf", "photo.png", "--from-points", "1,2,90,3"], "outside photo.png"),
+        (["psf", "photo.png"], "Too little of an image"),
+        (["psf", "photo.png", "--range", "1"], "is no range"),
         (["deblur", "in/a.tif", "out.jpg"], "write PNG or TIFF instead"),
         (["deblur", "in/notes.txt", "out.png"], "not a PNG, JPEG or TIFF"),
         (["deblur", "photo.png"], "required: OUTPUT (see darkdeblur deblur --help)"),
@@ -269,6 +289,135 @@ def test_all_existing_outputs_are_found_before_the_work(run, tmp_path, folder, i
 def test_a_folder_is_not_restored_into_itself_unless_asked(run, folder: Path, identity: Path):
     assert run("deblur", folder, folder, "--model", identity)[0] == 2
     assert run("deblur", folder, folder, "--model", identity, "--overwrite")[0] == 0
+
+
+# --- deblur and psf, kernels
+
+
+@pytest.fixture
+def guided_model(tmp_path: Path) -> Path:
+    return save_weights(tmp_path / "guided.safetensors", make_network(GUIDED))
+
+
+@pytest.fixture
+def lamp(tmp_path: Path) -> Path:
+    """Return a night picture in which a lamp, 12-bit grey, has drawn a shake of 15 pixels."""
+    image = np.full((80, 90), 200, np.uint16)
+    image[40, 30:45] = 3000
+    return write_image(tmp_path / "lamp.tif", image)
+
+
+@pytest.fixture
+def finds(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that lets the search find a motion of 14 px with some confidence."""
+
+    def choose(confidence: float) -> PSF:
+        psf = PSF(motion(14, 45).kernel, "found", confidence)
+
+        def estimate(image, restorer, *, progress, **rest):
+            progress(0.5)
+            return psf
+
+        monkeypatch.setattr(search, "estimate", estimate)
+        return psf
+
+    return choose
+
+
+def test_a_kernel_is_given_by_formula_or_file(run, tmp_path: Path, photo: Path, guided_model: Path):
+    write_psf(tmp_path / "psf.tif", motion(9, 30))
+    for name, psf in (("a.png", "motion:9,30"), ("b.png", tmp_path / "psf.tif")):
+        code, _, err = run("deblur", photo, tmp_path / name, "--model", guided_model, "--psf", psf)
+        assert code == 0
+        assert "sRGB" in err
+    expected = deblur(IMAGE, guided_model, psf=motion(9, 30))
+    assert (expected != deblur(IMAGE, guided_model)).any()
+    for name in ("a.png", "b.png"):
+        np.testing.assert_array_equal(read_image(tmp_path / name).pixels, expected)
+    linear = ["--psf", "motion:9,30", "--light", "linear"]
+    code, _, err = run("deblur", photo, tmp_path / "c.png", "--model", guided_model, *linear)
+    assert (code, err) == (0, "")
+    assert (read_image(tmp_path / "c.png").pixels != expected).any()
+
+
+@pytest.mark.parametrize("option", [[], ["--psf", "auto"], ["--psf", "none"]], ids=" ".join)
+def test_by_default_a_kernel_is_searched_used_and_told(
+    run, tmp_path: Path, photo: Path, guided_model: Path, finds, option: list[str]
+):
+    psf = finds(0.9)
+    out = tmp_path / "out.png"
+    code, _, err = run("deblur", photo, out, "--model", guided_model, *option)
+    assert code == 0
+    searched = option[1:] != ["none"]
+    assert ("Found a shake of 14 px, towards the upper right; used." in err) == searched
+    expected = deblur(IMAGE, guided_model, psf=psf if searched else None)
+    np.testing.assert_array_equal(read_image(out).pixels, expected)
+
+
+def test_kernels_of_planes_are_all_told(run, tmp_path: Path, guided_model: Path, finds):
+    finds(0.9)
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([IMAGE[..., 0]] * 3), photometric="minisblack")
+    options = ["--model", guided_model, "--psf", "auto-each", "--axes", "TYX"]
+    code, _, err = run("deblur", tmp_path / "a.tif", tmp_path / "b.tif", *options)
+    assert code == 0
+    assert [err.count(f"in plane (T {plane}); used.") for plane in range(3)] == [1, 1, 1]
+
+
+def test_a_kernel_is_found_written_and_drawn(
+    run, tmp_path: Path, photo: Path, guided_model: Path, finds
+):
+    psf = finds(0.93)
+    files = ["-o", tmp_path / "psf.tif", "--picture", tmp_path / "psf.png"]
+    code, out, err = run("psf", photo, *files, "--model", guided_model)
+    assert (code, err) == (0, "")
+    assert "14 px, towards the upper right" in out
+    assert re.search(r"^confidence +0\.93$", out, re.MULTILINE)
+    assert re.search(r"^direction +45°", out, re.MULTILINE)
+    np.testing.assert_allclose(read_psf(tmp_path / "psf.tif").kernel, psf.kernel, atol=1e-6)
+    picture = read_image(tmp_path / "psf.png").pixels
+    assert picture.dtype == np.uint8
+    assert picture.shape[1] > picture.shape[0] > 200
+    code, _, err = run("psf", photo, *files, "--model", guided_model)
+    assert code == 2
+    assert "--overwrite" in complaint(err)
+    assert run("psf", photo, *files, "--model", guided_model, "--overwrite")[0] == 0
+
+
+def test_what_is_not_sure_is_written_and_said(
+    run, tmp_path: Path, photo: Path, guided_model: Path, finds
+):
+    finds(0.2)
+    code, out, err = run("psf", photo, "-o", tmp_path / "psf.npy", "--model", guided_model)
+    assert code == 0
+    assert (tmp_path / "psf.npy").exists()
+    assert "0.20" in out
+    assert "darkdeblur: note: " in err
+    assert "No single shake found" in err
+
+
+def test_a_kernel_is_taken_from_a_lamp(run, tmp_path: Path, lamp: Path):
+    options = ["--range", "0,4095", "--from-points", "22,32,32,17"]
+    picture = tmp_path / "p.png"
+    code, out, err = run("psf", lamp, "-o", tmp_path / "psf.tif", "--picture", picture, *options)
+    assert (code, err) == (0, "")
+    assert "15 px, horizontal" in out
+    assert "not judged" in out
+    assert similarity(read_psf(tmp_path / "psf.tif").kernel, motion(15, 0).kernel) > 0.95
+    code, _, err = run("psf", lamp, "--range", "0,300", "--from-points", "0,0,20,20")
+    assert code == 2
+    assert "Rectangle 1" in complaint(err) or "rectangle 1" in complaint(err)
+
+
+def test_the_picture_shows_the_kernel_as_it_lies():
+    kernel = np.zeros((5, 5), np.float32)
+    kernel[1, 3], kernel[3, 1], kernel[2, 2] = 0.25, 0.25, 0.5
+    drawn = kernel_picture(PSF(kernel, "drawn"), 53)
+    assert drawn.shape == (53, 53)
+    assert drawn.max() == 255
+    cells = drawn[1:51, 1:51].reshape(5, 10, 5, 10)
+    np.testing.assert_array_equal(cells[1, :, 3], round(255 * 0.5**0.5))
+    np.testing.assert_array_equal(cells.max(axis=(1, 3)) > 0, kernel > 0)
+    assert kernel_picture(gaussian(100), 53).shape == (53, 53)
 
 
 # --- models

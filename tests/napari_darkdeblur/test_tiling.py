@@ -255,7 +255,8 @@ class FullScratch(Scratch):
 def test_the_predicted_peak_is_never_less_than_the_real_one(
     tmp_path: Path, tiling: str, levels: int, scratch, monkeypatch: pytest.MonkeyPatch
 ):
-    model = make_model(tmp_path, PLAIN.model_copy(update={"levels": levels}))
+    config = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=levels)
+    model = make_model(tmp_path, config)
     image = scene(500, 700)
     tile = None if tiling == "whole" else 128
     # Nothing fits: all features go elsewhere.

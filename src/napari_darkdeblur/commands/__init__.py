@@ -6,6 +6,6 @@ imported when a command is carried out, so that ``--help`` is quick.
 
 from __future__ import annotations
 
-from . import deblur, demo, evaluate, models
+from . import deblur, demo, evaluate, models, psf
 
-COMMANDS = (deblur, evaluate, models, demo)
+COMMANDS = (deblur, psf, evaluate, models, demo)

@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import CommandError
 from ..weights import AUTO_MODEL
-from .options import add_model_options, add_overwrite, chosen_model, count, device_of, parse_limits
+from .options import (
+    add_light,
+    add_model_options,
+    add_overwrite,
+    add_range_and_axes,
+    chosen_model,
+    complaint_about_range,
+    count,
+    device_of,
+)
 
 if TYPE_CHECKING:
     from ..filejobs import FileJob
     from ..network import LoadedModel
-    from ..restore import RestoreOptions, Result, ValueRange
+    from ..restore import RestoreOptions, Result
+
+# What is done about blur where nobody says, if the model takes kernels.
+DEFAULT_PSF = "auto"
 
 
 def add_to(commands: Any) -> None:
@@ -38,21 +50,16 @@ def add_to(commands: Any) -> None:
     )
     add_model_options(parser)
     parser.add_argument(
-        "--range",
-        type=_parse_range,
-        default="dtype",
-        metavar="R",
-        help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
-        "(--range=-1,1 if LO is negative); dtype (the default): 0 and the greatest value of "
-        "the bit depth for integers, 0 and 1 for floats; data: the least and the greatest "
-        "value of the whole image; percentile: its 0.1 and 99.9 percentiles",
+        "--psf",
+        metavar="P",
+        help="the blur to be undone: auto finds one kernel in each file and uses it if it is "
+        "sure (of a stack in the middle plane, for all); auto-each finds one in each plane; "
+        "motion:LENGTH,ANGLE, disc:RADIUS or gaussian:SIGMA in pixels and degrees; the name of "
+        "an image file that holds the kernel (see darkdeblur psf); none: the network finds its "
+        f"own way. By default {DEFAULT_PSF} if the model takes kernels, else none",
     )
-    parser.add_argument(
-        "--axes",
-        metavar="A",
-        help="a letter for each axis, such as TCYX; C at the end or S anywhere is RGB(A), "
-        "everything but Y and X is restored plane by plane; by default what the file says",
-    )
+    add_light(parser)
+    add_range_and_axes(parser)
     parser.add_argument(
         "--tiling",
         choices=["auto", "whole", "exact", "local", "fast"],
@@ -130,10 +137,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> RestoreOptions:
-    from ..restore import RestoreOptions
+    from ..restore import RestoreOptions, takes_guides
 
     if arguments.scratch is not None and not arguments.scratch.is_dir():
         raise CommandError(f"--scratch {arguments.scratch} is not a folder.")
+    psf = arguments.psf
+    if psf is None:
+        psf = DEFAULT_PSF if takes_guides(model.config) else "none"
     return RestoreOptions(
         # Each file's size decides anew.
         model=AUTO_MODEL if arguments.model == AUTO_MODEL else model,
@@ -145,6 +155,8 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
         memory=arguments.memory,
         precision=arguments.precision,
         scratch=arguments.scratch,
+        psf=psf,
+        light=arguments.light,
     )
 
 
@@ -153,7 +165,7 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
     from tqdm import tqdm
 
     from ..filejobs import restore_file
-    from ..restore import Finished, ModelReady, Plan, Result, Retried, TileDone
+    from ..restore import Finished, ModelReady, Plan, PSFSearch, Result, Retried, TileDone
     from ..restore.allocator import freed_memory_kept
     from ..restore.memory import free_memory
 
@@ -164,6 +176,7 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
         if plan.scratch_bytes or {"host", "recompute"} & set(plan.places.values()):
             note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
 
+    told = 0  # notes, of which those of later planes come at the end
     result = Result("failed")
     layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
     with ExitStack() as stack:
@@ -176,9 +189,12 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
                 room = free_memory(torch.device("cpu"))
                 if options.memory is None and 2 * event.plan.peak_bytes < room:
                     stack.enter_context(freed_memory_kept())
+                told = len(event.notes)
                 for text in event.notes:
                     note(text)
                 note_shortage(event.plan)
+            elif isinstance(event, PSFSearch):
+                bar.set_postfix_str(f"looking for the shake, {event.fraction:.0%}")
             elif isinstance(event, TileDone):
                 plane = f"plane {event.plane + 1}/{event.planes}, " if event.planes > 1 else ""
                 bar.set_postfix_str(f"{plane}tile {event.done}/{event.total}", refresh=False)
@@ -188,6 +204,8 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
                 note_shortage(event.plan)
             elif isinstance(event, Finished):
                 result = event.result
+                for text in result.notes[told:] if told else ():
+                    note(text)
     return result
 
 
@@ -197,20 +215,9 @@ def _complaint(job: FileJob, result: Result) -> str:
 
     error = result.error
     if isinstance(error, ValueRangeError):
-        low, high = error.found
-        return (
-            f"{job.source} has values from {low:.6g} to {high:.6g}, outside "
-            f"{error.allowed[0]:g} to {error.allowed[1]:g}; give the values of black and of "
-            "white with --range LO,HI, or take them from the image with --range data."
-        )
+        return complaint_about_range(job.source, error)
     names_file = str(job.source) in result.message or str(job.target) in result.message
     return result.message if names_file else f"{job.source}: {result.message}"
-
-
-def _parse_range(text: str) -> ValueRange:
-    if text in ("dtype", "data", "percentile"):
-        return text  # type: ignore[return-value]
-    return parse_limits(text, "; write two numbers, as in 0,4095, or dtype, data or percentile")
 
 
 def _parse_memory(text: str) -> int:

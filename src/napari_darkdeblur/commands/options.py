@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
 
 if TYPE_CHECKING:
     from ..network import LoadedModel
-    from ..restore import Precision
+    from ..restore import Precision, ValueRange, ValueRangeError
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,54 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto, cpu, cuda, cuda:1, mps, ... (default: %(default)s: a CUDA device if "
         "there is one, else the CPU)",
+    )
+
+
+def add_light(parser: argparse.ArgumentParser) -> None:
+    """Add ``--light``."""
+    parser.add_argument(
+        "--light",
+        choices=["auto", "srgb", "linear"],
+        default="auto",
+        help="how values relate to light, which a kernel is undone in: srgb, as in photographs; "
+        "linear, as in a microscope's images; auto (the default): srgb for colour and for 8-bit "
+        "images, else linear",
+    )
+
+
+def add_range_and_axes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--range`` and ``--axes``, as the engine takes them."""
+    parser.add_argument(
+        "--range",
+        type=_parse_range,
+        default="dtype",
+        metavar="R",
+        help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
+        "(--range=-1,1 if LO is negative); dtype (the default): 0 and the greatest value of "
+        "the bit depth for integers, 0 and 1 for floats; data: the least and the greatest "
+        "value of the whole image; percentile: its 0.1 and 99.9 percentiles",
+    )
+    parser.add_argument(
+        "--axes",
+        metavar="A",
+        help="a letter for each axis, such as TCYX; C at the end or S anywhere is RGB(A), "
+        "everything but Y and X is restored plane by plane; by default what the file says",
+    )
+
+
+def _parse_range(text: str) -> ValueRange:
+    if text in ("dtype", "data", "percentile"):
+        return text  # type: ignore[return-value]
+    return parse_limits(text, "; write two numbers, as in 0,4095, or dtype, data or percentile")
+
+
+def complaint_about_range(source: Path, error: ValueRangeError) -> str:
+    """Return what is wrong with a file's values, in terms of ``--range``."""
+    low, high = error.found
+    return (
+        f"{source} has values from {low:.6g} to {high:.6g}, outside "
+        f"{error.allowed[0]:g} to {error.allowed[1]:g}; give the values of black and of "
+        "white with --range LO,HI, or take them from the image with --range data."
     )
 
 

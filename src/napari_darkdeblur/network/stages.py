@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .generator import DarkDeblurNet
 
 IMAGE = "image"
+# What the image has beside the picture, where it is made once and kept.
+GUIDES = "guides"
 CORRECTION = "correction"
 
 
@@ -394,11 +396,13 @@ class FeatureGraph:
     ----------
     stages : tuple of Stage
         Of one network, in order.
+    image_channels : int
+        Channels of the image: 3, or more with guides.
 
     Attributes
     ----------
     features : dict of str to Feature
-        All of them, and the image.
+        All of them, the image, and its guides if it has any.
     producer : dict of str to Stage
         The stage that makes a feature.
     kept : tuple of str
@@ -406,9 +410,11 @@ class FeatureGraph:
         time, and the correction.
     """
 
-    def __init__(self, stages: tuple[Stage, ...]) -> None:
+    def __init__(self, stages: tuple[Stage, ...], image_channels: int = 3) -> None:
         self._stages = stages
-        self.features = {IMAGE: Feature(IMAGE, 3, 1)}
+        self.features = {IMAGE: Feature(IMAGE, image_channels, 1)}
+        if image_channels > 3:
+            self.features[GUIDES] = Feature(GUIDES, image_channels - 3, 1)
         self.producer: dict[str, Stage] = {}
         for stage in stages:
             for output in stage.outputs:
@@ -424,13 +430,15 @@ class FeatureGraph:
         ----------
         kept : collection of str
             Features that are kept; all others are computed again when they are needed, from
-            those that are kept.
+            those that are kept. Guides, if they are among them, are there from the first stage
+            to the last that reads the image.
         """
         last_use: dict[str, int] = {}
         for index, stage in enumerate(self._stages):
             for name in self._reads(stage, kept):
                 last_use[name] = index
         made = {o.name: i for i, stage in enumerate(self._stages) for o in stage.outputs}
+        made[GUIDES] = 0
         return {
             stage.name: {n for n in kept if made[n] <= index <= max(last_use.get(n, 0), made[n])}
             for index, stage in enumerate(self._stages)
@@ -438,7 +446,7 @@ class FeatureGraph:
 
     def _reads(self, stage: Stage, kept: Collection[str]) -> set[str]:
         names = {stage.source} | ({stage.skip} if stage.skip is not None else set())
-        found = set()
+        found = {GUIDES} & set(kept) if IMAGE in names else set()
         for name in names - {IMAGE}:
             found |= {name} if name in kept else self._reads(self.producer[name], kept)
         return found

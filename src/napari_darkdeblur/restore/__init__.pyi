@@ -11,17 +11,30 @@ from .devices import (
     choose_dtype,
 )
 from .engine import NonFiniteWarning, deblur, estimate, restore
-from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
+from .events import (
+    Event,
+    Finished,
+    ModelReady,
+    PlaneDone,
+    PSFFound,
+    PSFSearch,
+    Result,
+    Retried,
+    TileDone,
+)
 from .image_view import ImageView, ValueRange
 from .job import OutOfMemoryError
 from .options import RestoreOptions, load_model
-from .pixels import PixelError, ValueRangeError
+from .pixels import PixelError, StoppedError, ValueRangeError
 from .plan import TILINGS, Plan, Tiling
 from .plane_io import RestoreError
 from .planner import BudgetError, make_plan
+from .psfs import LIGHTS, Light, PSFGrid, describe_psf, takes_guides
+from .search import find_psf
 from .uncertainty import UncertaintyResult
 
 __all__ = [
+    "LIGHTS",
     "PRECISIONS",
     "TILINGS",
     "Axes",
@@ -31,9 +44,13 @@ __all__ = [
     "Event",
     "Finished",
     "ImageView",
+    "Light",
     "ModelReady",
     "NonFiniteWarning",
     "OutOfMemoryError",
+    "PSFFound",
+    "PSFGrid",
+    "PSFSearch",
     "PixelError",
     "Plan",
     "PlaneDone",
@@ -42,6 +59,7 @@ __all__ = [
     "RestoreOptions",
     "Result",
     "Retried",
+    "StoppedError",
     "TileDone",
     "Tiling",
     "UncertaintyResult",
@@ -51,10 +69,13 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "deblur",
+    "describe_psf",
     "estimate",
+    "find_psf",
     "format_bytes",
     "load_model",
     "make_plan",
     "parse_bytes",
     "restore",
+    "takes_guides",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..network import DarkDeblurNet, GeneratorConfig
+from ..network.guides import wiener_guides
 from ..network.stages import IMAGE, Feature, Region, Stage, StageInput, run_stages, stages_of
 from .devices import synchronize
 from .memory import peak_bytes
@@ -87,6 +88,45 @@ def measure_costs(net: DarkDeblurNet) -> Costs:
             with torch.inference_mode():
                 _measured[key] = _measure(net, weight.device, weight.dtype)
         return _measured[key]
+
+
+_guides_measured: dict[tuple[int, int, int, torch.device], Cost] = {}
+
+
+def measure_guides(height: int, width: int, side: int, device: torch.device) -> Cost:
+    """Measure what the guides of a block cost on a device, once per size and device.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the block in pixels, with what is read around it.
+    side : int
+        Width and height of the kernel.
+    device : torch.device
+        Where guides are computed.
+
+    Returns
+    -------
+    Cost
+        Of one colour of such a block, its memory all in ``fixed_bytes``.
+    """
+    key = (height, width, side, device)
+
+    def run() -> object:
+        kernel = torch.zeros((1, side, side), device=device)
+        kernel[:, side // 2, side // 2] = 1
+        return wiener_guides(torch.zeros((1, 1, height, width), device=device), kernel)
+
+    with _measuring:
+        if key not in _guides_measured:
+            with torch.inference_mode():
+                peak = peak_bytes(run, device)
+                start = time.perf_counter()
+                run()
+                synchronize(device)
+                seconds = (time.perf_counter() - start) / (height * width)
+            _guides_measured[key] = Cost(peak, 0, seconds)
+        return _guides_measured[key]
 
 
 def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Costs:

@@ -20,11 +20,12 @@ from ..errors import DarkDeblurError
 from ..network import AUTO_MODEL, LoadedModel
 from .axes import Axes
 from .events import Event, Finished, Result, Retried
-from .job import Job, OutOfMemoryError, plan_for
+from .job import Job, OutOfMemoryError, plan_for, planned_kernel
 from .options import RestoreOptions
 from .pixels import PixelArray, StoppedError, check_dtype
 from .plan import Plan
 from .plane_io import Output
+from .psfs import takes_guides
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def restore(
     Yields
     ------
     Event
-        `ModelReady` first, `Finished` last.
+        `PSFSearch` and `PSFFound` first, if a kernel is to be found, then `ModelReady`;
+        `Finished` last.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def deblur(
         See `RestoreOptions`.
     **options
         The other fields of `RestoreOptions`: ``axes="TYX"``, ``value_range=(0, 4095)``,
-        ``tiling="exact"`` and so on.
+        ``psf="auto"``, ``light="linear"``, ``tiling="exact"`` and so on.
 
     Returns
     -------
@@ -119,6 +121,8 @@ def deblur(
         There is no such device, or not with this precision.
     FileNotFoundError, WeightsError
         The model cannot be loaded.
+    PSFError
+        The PSF is none, or the model cannot use one.
     BudgetError, OutOfMemoryError
         It takes more memory than there is, or than was allowed.
     RestoreError
@@ -134,6 +138,8 @@ def deblur(
     >>> import napari_darkdeblur
     >>> restored = napari_darkdeblur.deblur(photograph)  # doctest: +SKIP
     >>> restored = napari_darkdeblur.deblur(movie, axes="TYX")  # doctest: +SKIP
+    >>> restored = napari_darkdeblur.deblur(photograph, psf="auto")  # doctest: +SKIP
+    >>> restored = napari_darkdeblur.deblur(scan, psf="motion:24,90")  # doctest: +SKIP
     """
     if not hasattr(image, "shape"):
         image = np.asarray(image)
@@ -194,7 +200,9 @@ def estimate(
     axes = Axes.parse(options.axes, shape) if options.axes else Axes.guess(shape)
     loaded = options.load_model(axes.pixel_count)
     held = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    return plan_for(loaded, axes.height, axes.width, options, held), axes.plane_count
+    kernel = planned_kernel(options.known_psf) if takes_guides(loaded.config) else (None, 1)
+    plan = plan_for(loaded, axes.height, axes.width, options, held, *kernel)
+    return plan, axes.plane_count
 
 
 def _one_line(error: Exception) -> str:

@@ -6,7 +6,49 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from ..psf import PSF
     from .plan import Plan
+    from .psfs import AnyPSF
+
+
+@dataclass(frozen=True)
+class PSFSearch:
+    """The kernel of a plane is being searched.
+
+    Parameters
+    ----------
+    plane, planes : int
+        Index of the plane that is searched, from 0, and the number of planes.
+    fraction : float
+        Share of the search that is done, 0 to 1.
+    """
+
+    plane: int
+    planes: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class PSFFound:
+    """The search for a kernel has ended.
+
+    Parameters
+    ----------
+    plane, planes : int
+        Index of the plane that was searched, from 0, and the number of planes.
+    psf : PSF or None
+        The best kernel that was found, with its confidence; None if nothing could be searched.
+    confident : bool
+        Whether it is good enough to be used: it is a blur, and the confidence is sufficient.
+    description : str
+        What was found, in words, without a full stop.
+    """
+
+    plane: int
+    planes: int
+    psf: PSF | None
+    confident: bool
+    description: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +69,11 @@ class ModelReady:
         The values of black and white, in units of the pixels.
     notes : tuple of str
         Sentences for the user: axes that were guessed, values left as they were, and so on.
+    psf : PSF, PSFGrid, tuple of them, or None
+        The kernel that will be used, or one for each plane; None without, or if each plane's is
+        searched when its turn comes.
+    light : {"srgb", "linear"}
+        How values were taken to relate to light; see `RestoreOptions`.
     """
 
     model: str
@@ -36,6 +83,8 @@ class ModelReady:
     black: float
     white: float
     notes: tuple[str, ...] = ()
+    psf: AnyPSF | tuple[AnyPSF | None, ...] | None = None
+    light: Literal["srgb", "linear"] = "srgb"
 
 
 @dataclass(frozen=True)
@@ -124,6 +173,10 @@ class Result:
         How the last plane was restored; None if it did not come to that.
     notes : tuple of str
         Sentences for the user.
+    psf : PSF, PSFGrid, tuple of them or None
+        The kernel that was used, or for each plane the one or None.
+    light : {"srgb", "linear"}
+        How values were taken to relate to light; see `RestoreOptions`.
     error : Exception or None
         What was raised, if it failed, for callers without a user.
     """
@@ -137,6 +190,8 @@ class Result:
     device: str = ""
     plan: Plan | None = None
     notes: tuple[str, ...] = ()
+    psf: AnyPSF | tuple[AnyPSF | None, ...] | None = None
+    light: Literal["srgb", "linear"] = "srgb"
     error: Exception | None = field(default=None, compare=False)
 
 
@@ -153,4 +208,4 @@ class Finished:
     result: Result
 
 
-Event = ModelReady | TileDone | PlaneDone | Retried | Finished
+Event = PSFSearch | PSFFound | ModelReady | TileDone | PlaneDone | Retried | Finished

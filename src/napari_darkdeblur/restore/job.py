@@ -7,25 +7,39 @@ import dataclasses
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..network import LoadedModel
+from ..network.stages import GUIDES
+from ..psf.kernel import PSFError
 from .devices import choose_device, free_unused, numerics
-from .events import Event, ModelReady, PlaneDone, Result, Retried
+from .events import Event, ModelReady, PlaneDone, PSFFound, Result, Retried
+from .guides import FEATURE, KEPT_AS, PlaneGuides
 from .image_view import ImageView
 from .memory import default_budget
 from .options import RestoreOptions
+from .parking import park
 from .pixels import PixelArray, PixelError, StoppedError
 from .plan import Plan, Tiling
 from .plane import restore_plane
 from .plane_io import Output, PlaneIO, RestoreError
 from .planner import BudgetError, make_plan
 from .progress import Clock, Work
+from .psfs import (
+    AnyPSF,
+    GivenPSF,
+    is_linear_light,
+    kernel_count,
+    kernel_side,
+    psf_of_plane,
+    takes_guides,
+)
+from .search import MAX_RADIUS, search_psf
 from .shortage import is_out_of_memory
 
 # When memory runs out, the next try may take this share of what the last one was to take, in
@@ -40,7 +54,13 @@ class OutOfMemoryError(RestoreError):
 
 
 def plan_for(
-    loaded: LoadedModel, height: int, width: int, options: RestoreOptions, held: int
+    loaded: LoadedModel,
+    height: int,
+    width: int,
+    options: RestoreOptions,
+    held: int,
+    kernel: int | None = None,
+    kernels: int = 1,
 ) -> Plan:
     """Decide how a plane is restored.
 
@@ -54,6 +74,8 @@ def plan_for(
         What the user chose.
     held : int
         Bytes of the computer's memory that are taken besides.
+    kernel, kernels
+        See `make_plan`.
 
     Raises
     ------
@@ -74,7 +96,21 @@ def plan_for(
             tile=options.tile,
             held=held,
             scratch=options.scratch,
+            kernel=kernel,
+            kernels=kernels,
         )
+
+
+def planned_kernel(psf: GivenPSF | tuple[AnyPSF | None, ...]) -> tuple[int | None, int]:
+    """Return width and number of kernels to plan for, before any is found; see `make_plan`."""
+    if psf is None:
+        return None, 1
+    if isinstance(psf, str):
+        return 2 * MAX_RADIUS + 1, 1
+    known = [each for each in (psf if isinstance(psf, tuple) else (psf,)) if each is not None]
+    if not known:
+        return None, 1
+    return max(map(kernel_side, known)), max(map(kernel_count, known))
 
 
 class Job:
@@ -94,6 +130,10 @@ class Job:
         self.view: ImageView | None = None
         self.loaded: LoadedModel | None = None
         self.plan: Plan | None = None
+        # One for all planes, or for each one or None; a text as long as it is to be found.
+        self.psf: GivenPSF | tuple[AnyPSF | None, ...] = options.known_psf
+        self.linear_light = True
+        self.note_of_light = ""
         self.planes_done = 0
         self.started = time.perf_counter()
         self.clock = Clock()
@@ -113,6 +153,11 @@ class Job:
         self._check_stop()
         if not self._prepare_where_asked():
             self._go_to_cpu()
+        self._check_psf()
+        if self.psf == "auto":
+            self.psf = yield from self._find_psf(view.plane_count // 2)
+            self.plan = self._make_plan(self.options)
+        each = self.psf == "auto-each"
         assert self.loaded is not None
         assert self.plan is not None
         yield ModelReady(
@@ -123,9 +168,16 @@ class Job:
             view.black,
             view.white,
             tuple(view.notes),
+            self._psf_or_none(),
+            self._light(),
         )
         self.clock = Clock()
         for plane in range(view.plane_count):
+            if each:
+                found = yield from self._find_psf(plane)
+                before = self.psf if isinstance(self.psf, tuple) else ()
+                self.psf = (*before, found)
+                self.plan = self._make_plan(self.options)
             while True:
                 try:
                     yield from self._restore_plane(plane)
@@ -160,6 +212,8 @@ class Job:
             device=str(self.device) if loaded is not None else "",
             plan=self.plan,
             notes=tuple(view.notes) if view is not None else (),
+            psf=self._psf_or_none(),
+            light=self._light(),
             error=error,
         )
 
@@ -206,14 +260,83 @@ class Job:
         if view.nonfinite:
             # One plane is kept filled, and more is needed while it is being filled.
             held += view.height * view.width * (4 * view.axes.channels + 30)
-        return plan_for(self.loaded, view.height, view.width, options, held)
+        kernel = planned_kernel(self.psf) if takes_guides(self.loaded.config) else (None, 1)
+        return plan_for(self.loaded, view.height, view.width, options, held, *kernel)
+
+    def _check_psf(self) -> None:
+        """Decide what is known about the blur before any is searched; refuse what cannot be."""
+        assert self.loaded is not None
+        assert self.view is not None
+        view, psf, name = self.view, self.options.known_psf, self.loaded.name
+        if psf is None:
+            return
+        if not takes_guides(self.loaded.config):
+            if not isinstance(psf, str):
+                raise PSFError(
+                    f"Model {name!r} cannot use a kernel; choose one that takes guides, or give "
+                    "no kernel."
+                )
+            view.notes.append(f"Model {name!r} cannot use a kernel, so none was searched.")
+            self.psf = None
+            return
+        if not isinstance(psf, str):
+            psf_of_plane(psf, 0, view.plane_count)  # there are as many as planes
+        self.linear_light, note = is_linear_light(self.options.light, view.axes.colour, view.dtype)
+        if note:
+            view.notes.append(note)
+
+    def _find_psf(self, plane: int) -> Generator[Event, None, AnyPSF | None]:
+        """Search a plane's kernel; return it if it is to be used."""
+        assert self.loaded is not None
+        assert self.view is not None
+        found: PSFFound | None = None
+        for event in search_psf(
+            self.view, plane, self.loaded, self.linear_light, self.options.precision, self.stop
+        ):
+            if isinstance(event, PSFFound):
+                found = event
+            yield event
+        assert found is not None
+        for_all = " for all planes" if self.psf == "auto" and self.view.plane_count > 1 else ""
+        follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
+        self.view.notes.append(f"{found.description}; {follows}.")
+        if found.confident:
+            self._tell_light()
+        return found.psf if found.confident else None
+
+    def _tell_light(self) -> None:
+        """Note, once, what was decided about light: it matters only where a kernel is used."""
+        assert self.view is not None
+        if self.note_of_light:
+            self.view.notes.append(self.note_of_light)
+            self.note_of_light = ""
+
+    def _psf_or_none(self) -> AnyPSF | tuple[AnyPSF | None, ...] | None:
+        return None if isinstance(self.psf, str) else self.psf
+
+    def _light(self) -> Literal["srgb", "linear"]:
+        return "srgb" if self.linear_light else "linear"
+
+    def _guides(self, plane: int) -> PlaneGuides | None:
+        """Return what makes and keeps the guides of a plane that has a kernel."""
+        assert self.view is not None
+        assert self.plan is not None
+        psf = self._psf_or_none()
+        if isinstance(psf, tuple):
+            psf = psf[plane]
+        if psf is None:
+            return None
+        height, width = self.view.height, self.view.width
+        place, scratch = self.plan.places[GUIDES], self.options.scratch
+        kept = park(FEATURE, height, width, KEPT_AS, place, scratch, self.device)
+        return PlaneGuides(self.view, plane, psf, self.linear_light, kept, self.device)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
         assert self.loaded is not None
         assert self.view is not None
         assert self.plan is not None
         view, plan, network = self.view, self.plan, self.loaded.network
-        io = PlaneIO(view, plane, self.output, self.loaded)
+        io = PlaneIO(view, plane, self.output, self.loaded, self._guides(plane))
         work = Work(plan, plane, view.plane_count, self.clock)
         steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
         with contextlib.closing(steps):

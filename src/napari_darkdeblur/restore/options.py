@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 
 from ..network import AUTO_MODEL, LoadedModel, find_weights, load_weights
+from ..psf.kernel import PSFError
 from .devices import Precision, choose_device, choose_dtype
 from .image_view import ValueRange
 from .model_choice import choose_model
 from .plan import Tiling
+from .psfs import LIGHTS, GivenPSF, Light, PSFLike, as_psf
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,22 @@ class RestoreOptions:
     auto_pixels : int, optional
         How many pixels the model ``"auto"`` is chosen for; the default is the image's. With it,
         a preview of a part has the same model as the whole.
+    psf : PSF, PSFGrid, ndarray, str, or sequence of PSF, PSFGrid or ndarray; optional
+        The blur to be undone: a kernel for all planes or, as a sequence, one for each. A text
+        is what `parse_psf` takes, or ``"auto"``: the kernel is searched in the middle plane,
+        and used for all if it is found with confidence; with ``"auto-each"`` in each plane. A
+        model that takes no guides cannot use a kernel: one that is given is an error, and
+        ``"auto"`` searches none. The default is none: the network finds its own way.
+    light : {"auto", "srgb", "linear"}
+        How values, black 0 and white 1, relate to light, where blur happens: by the sRGB
+        curve, as in photographs, or in proportion, as in a microscope's images. ``"auto"`` is
+        ``"srgb"`` for colour and for 8-bit images, else ``"linear"``. It matters for the PSF
+        only.
+
+    Raises
+    ------
+    PSFError
+        The PSF is none, or the light is unknown.
     """
 
     model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL
@@ -60,6 +78,18 @@ class RestoreOptions:
     precision: Precision = "fp32"
     scratch: Path | None = None
     auto_pixels: int | None = None
+    psf: PSFLike = None
+    light: Light = "auto"
+
+    def __post_init__(self) -> None:
+        if self.light not in LIGHTS:
+            raise PSFError(f"There is no light {self.light!r}; there are {', '.join(LIGHTS)}.")
+        object.__setattr__(self, "psf", as_psf(self.psf))
+
+    @property
+    def known_psf(self) -> GivenPSF:
+        """The PSF as it was checked, a tuple if there is one for each plane."""
+        return self.psf  # type: ignore[return-value]
 
     def load_model(self, pixels: int) -> LoadedModel:
         """Load the model for an image of so many pixels, over all planes; see `load_model`."""

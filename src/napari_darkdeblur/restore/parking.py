@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import DarkDeblurError
 from ..network.stages import Feature, Region
+from .plan import Place
 
 
 class ScratchError(DarkDeblurError, OSError):
@@ -174,3 +175,34 @@ class DiskParking:
             f"The scratch file in {self._folder} failed ({error.strerror or error}); name a "
             "folder with more room as scratch folder, or allow more memory."
         )
+
+
+def park(
+    feature: Feature,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    place: Place,
+    scratch: Path | None,
+    device: torch.device,
+) -> Parking:
+    """Return a place for a feature map.
+
+    Parameters
+    ----------
+    feature, height, width, dtype
+        See `MemoryParking`.
+    place : {"memory", "host", "disk"}
+        See `Plan`.
+    scratch : pathlib.Path or None
+        See `ScratchFolder`.
+    device : torch.device
+        Where the network runs.
+    """
+    if place == "disk":
+        from .scratch import ScratchFolder  # which measures a parking's speed
+
+        folder = ScratchFolder(scratch).path
+        return DiskParking(feature, height, width, dtype, folder, device)
+    home = torch.device("cpu") if place == "host" else device
+    return MemoryParking(feature, height, width, dtype, home, device)

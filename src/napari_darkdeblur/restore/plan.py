@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..network.stages import CORRECTION, Region, Stage
+from ..network.stages import CORRECTION, GUIDES, Region, Stage
 from .amounts import format_bytes, format_duration
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
@@ -31,10 +31,11 @@ class Plan:
         windows; in tiles with gates from a sample of the plane.
     tiles : dict of str to list of Region
         The tiles of each pass, by the stage's name; for ``"whole"`` and ``"fast"`` of the one
-        pass ``"network"``.
+        pass ``"network"``. Where there is a kernel, the first pass is ``"guides"``; its tiles
+        are those of `guide_blocks`, whatever the others are.
     places : dict of str to {"memory", "host", "disk", "recompute"}
-        Where each feature map waits: in the device's memory, in the computer's (if the device
-        has its own), in a file, or nowhere.
+        Where each feature map waits, guides included: in the device's memory, in the
+        computer's (if the device has its own), in a file, or nowhere.
     peak_bytes : int
         The most memory that it will take, predicted, the output included.
     fixed_bytes : int
@@ -66,8 +67,12 @@ class Plan:
 
     @property
     def tile(self) -> int:
-        """Longest side of a tile in pixels, in the pass with the smallest tiles."""
-        sides = (max(max(t.height, t.width) for t in tiles) for tiles in self.tiles.values())
+        """Longest side of a tile in pixels, in the network's pass with the smallest tiles."""
+        sides = (
+            max(max(t.height, t.width) for t in tiles)
+            for stage, tiles in self.tiles.items()
+            if stage != GUIDES
+        )
         return min(sides, default=0)
 
     def describe(self) -> str:
@@ -79,6 +84,8 @@ class Plan:
         if self.mode != "whole":
             parts.append(f"{self.tile_count} tiles")
         parts.append(f"about {format_bytes(self.peak_bytes)}")
+        if GUIDES in self.tiles:
+            parts.append("guided by a kernel")
         if "host" in self.places.values():
             parts.append("features kept in the computer's memory")
         if self.scratch_bytes:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..network import DarkDeblurNet
 from ..network.stages import (
     CORRECTION,
+    GUIDES,
     IMAGE,
     Feature,
     FeatureGraph,
@@ -26,20 +27,27 @@ from ..network.stages import (
     stages_of,
 )
 from .means import ChannelMeans, Gate, GlobalMeans, LocalMeans
-from .parking import DiskParking, MemoryParking, Parking
+from .parking import Parking, park
 from .plan import LOCAL_BLOCK, LOCAL_WINDOW, Plan, needed_now
-from .scratch import ScratchFolder
 
 
 class Plane(Protocol):
     """A plane to be restored: padded to multiples of the stride, on the network's device."""
 
     def read(self, region: Region) -> Tensor:
-        """Return (1, 3, h, w) of a region, in the network's precision."""
+        """Return (1, 3 or more, h, w) of a region, in the network's precision."""
         ...
 
     def write(self, region: Region, correction: Tensor) -> None:
         """Take in what is to be added to a region: (1, 3, h, w)."""
+        ...
+
+    def make_guides(self, block: Region) -> None:
+        """Make and keep the guides of a block of pixels; `read` gives them from then on."""
+        ...
+
+    def release_guides(self) -> None:
+        """Give back what guides take; nothing is read any more."""
         ...
 
 
@@ -69,14 +77,22 @@ def restore_plane(
         Which one. Whoever does not ask for the next one stops the work; memory and files are
         given back when the iterator is closed.
     """
-    if plan.mode == "whole":
-        plane.write(bounds, net.correction(plane.read(bounds)))
-        yield "network", bounds
-    elif plan.mode == "fast":
-        yield from _with_sampled_gates(net, plan, plane, bounds)
-    else:
-        with _StagedPlane(net, plan, plane, bounds, scratch) as staged:
-            yield from staged.run()
+    try:
+        for block in plan.tiles.get(GUIDES, ()):
+            plane.make_guides(block)
+            yield GUIDES, block
+        if plan.mode == "whole":
+            image = plane.read(bounds)
+            plane.release_guides()
+            plane.write(bounds, net.correction(image))
+            yield "network", bounds
+        elif plan.mode == "fast":
+            yield from _with_sampled_gates(net, plan, plane, bounds)
+        else:
+            with _StagedPlane(net, plan, plane, bounds, scratch) as staged:
+                yield from staged.run()
+    finally:
+        plane.release_guides()
 
 
 def _with_sampled_gates(
@@ -107,7 +123,7 @@ class _StagedPlane:
         self._net, self._plan, self._plane = net, plan, plane
         self._bounds, self._scratch = bounds, scratch
         self._stages = stages_of(net)
-        self._graph = FeatureGraph(self._stages)
+        self._graph = FeatureGraph(self._stages, net.config.input_channels)
         self._parked: dict[str, Parking] = {}
         self._gates: dict[str, Gate] = {}
         weight = next(net.parameters())
@@ -128,6 +144,8 @@ class _StagedPlane:
                 yield from self._pass(stage)
             later = {name for other in self._stages[index + 1 :] for name in alive[other.name]}
             self._release(self._parked.keys() - later)
+            if GUIDES not in later:
+                self._plane.release_guides()
 
     def _pass(self, stage: Stage) -> Iterator[tuple[str, Region]]:
         wanted = needed_now(stage, self._plan.places)
@@ -175,11 +193,7 @@ class _StagedPlane:
     def _park(self, feature: Feature) -> Parking:
         height, width = self._bounds.height, self._bounds.width
         place = self._plan.places[feature.name]
-        if place == "disk":
-            folder = ScratchFolder(self._scratch).path
-            return DiskParking(feature, height, width, self._dtype, folder, self._device)
-        home = torch.device("cpu") if place == "host" else self._device
-        return MemoryParking(feature, height, width, self._dtype, home, self._device)
+        return park(feature, height, width, self._dtype, place, self._scratch, self._device)
 
     def _release(self, names: Collection[str]) -> None:
         for name in list(names):

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import DarkDeblurError
 from ..network import LoadedModel
 from ..network.stages import Region
+from .guides import PlaneGuides
 from .image_view import ImageView
 
 
@@ -43,12 +44,22 @@ class PlaneIO:
         Where restored pixels go.
     loaded : LoadedModel
         On the device that it runs on.
+    guides : PlaneGuides, optional
+        What the network is given beside the picture.
     """
 
-    def __init__(self, view: ImageView, plane: int, output: Output, loaded: LoadedModel) -> None:
+    def __init__(
+        self,
+        view: ImageView,
+        plane: int,
+        output: Output,
+        loaded: LoadedModel,
+        guides: PlaneGuides | None = None,
+    ) -> None:
         self._view, self._plane, self._output, self._loaded = view, plane, output, loaded
         weight = next(loaded.network.parameters())
         self._device, self._dtype = weight.device, weight.dtype
+        self._guides = guides
         self._beside = self._device.type == "cuda"
         self._pending: tuple[Region, Tensor, torch.cuda.Event] | None = None
         stride = loaded.stride
@@ -57,9 +68,34 @@ class PlaneIO:
         )
 
     def read(self, region: Region) -> Tensor:
-        """Return (1, 3, h, w); beyond the lower and right border the last pixels repeat."""
+        """Return the picture, (1, 3, h, w), or picture and guides, (1, 12, h, w).
+
+        Beyond the lower and right border the last pixels repeat.
+        """
         rows, columns = self._real(region)
         image = torch.from_numpy(self._view.read(self._plane, rows, columns))[None]
+        image = self._as_network(image, region)
+        if self._beside:
+            image = image.pin_memory().to(self._device, non_blocking=True)
+        image = image.to(self._device)
+        if self._guides is None:
+            return image
+        guides = self._as_network(self._guides.read(rows, columns).float(), region)
+        # Of tensors that are channels last, so is what they are joined to.
+        return torch.cat([image, guides], dim=1)
+
+    def make_guides(self, block: Region) -> None:
+        """Make and keep the guides of a block of pixels."""
+        if self._guides is not None:
+            self._guides.make(block)
+
+    def release_guides(self) -> None:
+        """Give back what guides take."""
+        if self._guides is not None:
+            self._guides.close()
+
+    def _as_network(self, image: Tensor, region: Region) -> Tensor:
+        """Bring values in 0..1 to the size, value range and precision of the network."""
         below = region.height - image.shape[2]
         right = region.width - image.shape[3]
         if below or right:
@@ -67,10 +103,7 @@ class PlaneIO:
         black, white = self._loaded.value_range
         if (black, white) != (0, 1):
             image = image * (white - black) + black
-        image = image.to(self._dtype, memory_format=torch.channels_last)
-        if self._beside:
-            return image.pin_memory().to(self._device, non_blocking=True)
-        return image.to(self._device)
+        return image.to(self._dtype, memory_format=torch.channels_last)
 
     def write(self, region: Region, correction: Tensor) -> None:
         """Take in a tile's correction; it is in the output after `flush` at the latest."""

@@ -7,6 +7,7 @@ again when it is needed, whichever is faster.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ import torch
 
 from ..errors import DarkDeblurError
 from ..network import DarkDeblurNet
-from ..network.stages import IMAGE, FeatureGraph, Region, Stage, stages_of
+from ..network.stages import GUIDES, IMAGE, FeatureGraph, Region, Stage, stages_of
 from .amounts import format_bytes
-from .costs import Costs, measure_costs
+from .costs import Costs, measure_costs, measure_guides
+from .guides import KEPT_AS, guide_blocks, with_margin
 from .memory import default_budget
 from .plan import LOCAL_BLOCK, Mode, Place, Plan, Tiling, needed_now
 from .scratch import ScratchFolder
@@ -41,6 +43,11 @@ _SAMPLES_PER_SIDE = 3
 # What reading, converting and writing pixels takes beside the network: a few float32 copies of
 # the three planes.
 _BYTES_PER_PIXEL = 72
+# What reading guides takes besides: as they are kept, in float32, and as the network has them.
+_BYTES_PER_GUIDED_PIXEL = 18 + 36 + 36
+# What a block of guides takes beside the deconvolution of one colour: the pixels, the guides in
+# float32, and as they are kept.
+_BYTES_PER_BLOCK_PIXEL = 12 + 36 + 2 * 18
 # Allocators do not give back every hole, libraries take buffers of their own.
 _SLACK = 1.15
 _SLACK_BYTES = 64_000_000
@@ -61,6 +68,8 @@ def make_plan(
     origin: tuple[int, int] = (0, 0),
     held: int = 0,
     scratch: Path | None = None,
+    kernel: int | None = None,
+    kernels: int = 1,
 ) -> Plan:
     """Decide how to restore a plane.
 
@@ -85,6 +94,11 @@ def make_plan(
         Bytes that are taken besides: the output, for instance.
     scratch : pathlib.Path, optional
         Folder for scratch files; the default is the system's.
+    kernel : int, optional
+        Width and height in pixels of the kernel whose guides the network is given; without it,
+        the picture alone is restored.
+    kernels : int
+        How many kernels a block of guides may be blended of.
 
     Returns
     -------
@@ -101,6 +115,8 @@ def make_plan(
     if tile is not None and tile < 1:
         raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
     planner = _Planner(net, height, width, budget, held, origin, ScratchFolder(scratch))
+    if kernel is not None:
+        planner.guides = _Guides.of(height, width, kernel, kernels, planner.device)
     most = _LARGEST_WHOLE.get(planner.device.type, _LARGEST_WHOLE_ELSEWHERE)
     if tiling == "whole" or (tiling == "auto" and tile is None and height * width <= most):
         plan = planner.whole()
@@ -137,7 +153,8 @@ class _Planner:
         self.bounds = Region(0, 0, self.height, self.width)
         self.pixels = self.height * self.width
         self.stages = stages_of(net)
-        self.graph = FeatureGraph(self.stages)
+        self.graph = FeatureGraph(self.stages, net.config.input_channels)
+        self.guides: _Guides | None = None
         self.costs: Costs = measure_costs(net)
         weight = next(net.parameters())
         self.device, self.dtype = weight.device, weight.dtype
@@ -146,8 +163,8 @@ class _Planner:
     # --- In one piece
 
     def whole(self) -> Plan:
-        taken = self.costs.whole.bytes(self.pixels) + _BYTES_PER_PIXEL * self.pixels
-        return Plan(
+        taken = self.costs.whole.bytes(self.pixels) + self._per_pixel * self.pixels
+        plan = Plan(
             "whole",
             {"network": [self.bounds]},
             peak_bytes=self._predict(taken),
@@ -155,6 +172,7 @@ class _Planner:
             seconds=self.costs.whole.seconds_per_pixel * self.pixels,
             seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
         )
+        return self._guided(plan, {GUIDES: "memory"})
 
     # --- In tiles, the whole network on each
 
@@ -163,37 +181,43 @@ class _Planner:
 
         def taken(side: int) -> int:
             height, width = self._outer_size(side, reach)
-            return (self.costs.whole.bytes(height * width)) + _BYTES_PER_PIXEL * height * width
+            return (self.costs.whole.bytes(height * width)) + self._per_pixel * height * width
 
         def sampled(sample: list[Region]) -> int:
             return self.costs.whole.bytes(len(sample) * sample[0].height * sample[0].width)
+
+        places = self._guides_beside(taken(self._ladder(self.stride)[-1]))
+        resident = self._bytes_in("memory", places)
 
         samples = (
             sample_regions(self.bounds, self.stride, count)
             for count in range(_SAMPLES_PER_SIDE, 0, -1)
         )
-        sample = next((s for s in samples if sampled(s) <= self._room()), None)
+        room = self._room() - resident
+        sample = next((s for s in samples if sampled(s) <= room), None)
         sample = sample or sample_regions(self.bounds, self.stride, 1)
         sides = self._ladder(self.stride)
-        side = tile or next((s for s in sides if taken(s) <= self._room()), sides[-1])
+        side = tile or next((s for s in sides if taken(s) <= room), sides[-1])
         tiles = tile_grid(self.height, self.width, side, self.stride, self.origin)
         pixels = sum(self._outer_pixels(t, reach) for t in tiles)
         plan = Plan(
             "fast",
             {"network": tiles},
-            peak_bytes=self._predict(max(taken(side), sampled(sample))),
+            peak_bytes=self._predict(max(taken(side), sampled(sample)) + resident),
             fixed_bytes=self._predict(0),
             seconds=self.costs.whole.seconds_per_pixel * pixels,
             seconds_per_pixel={"network": self.costs.whole.seconds_per_pixel},
             sample=sample,
         )
-        return self._affordable(plan)
+        return self._affordable(self._guided(plan, places))
 
     # --- In tiles, stage by stage
 
     def staged(self, mode: Literal["exact", "local"], tile: int | None) -> Plan:
         align = max(self.stride, LOCAL_BLOCK) if mode == "local" else self.stride
         everything: dict[str, Place] = dict.fromkeys(self.graph.kept, "memory")
+        if self.guides is not None:
+            everything[GUIDES] = "memory"
 
         def taken(stage: Stage, side: int, places: Mapping[str, Place] = everything) -> int:
             return self._demand(stage, (side, side), places, mode).peak
@@ -251,13 +275,44 @@ class _Planner:
             seconds=seconds,
             seconds_per_pixel={n: self.costs.stages[n].seconds_per_pixel for n in tiles},
         )
-        return self._affordable(plan)
+        return self._affordable(self._guided(plan, places))
+
+    # --- Guides
+
+    def _guides_beside(self, work: int) -> dict[str, Place]:
+        """Return where guides wait if the network takes so much memory at the same time."""
+        if self.guides is None:
+            return {}
+        work = max(work, self.guides.peak)
+        if work + self._bytes_of(GUIDES) <= self._room():
+            return {GUIDES: "memory"}
+        return {GUIDES: self._place_outside(GUIDES, {}, {}, "fast")}
+
+    def _guided(self, plan: Plan, places: Mapping[str, Place]) -> Plan:
+        """Add the pass that makes guides to a plan, if they are wanted."""
+        if self.guides is None:
+            return plan
+        guides = self.guides
+        kept = self._bytes_of(GUIDES) if places[GUIDES] == "memory" else 0
+        return dataclasses.replace(
+            plan,
+            tiles={GUIDES: guides.blocks, **plan.tiles},
+            places=dict(places),
+            peak_bytes=max(plan.peak_bytes, self._predict(guides.peak + kept)),
+            scratch_bytes=self._bytes_in("disk", places),
+            seconds=plan.seconds + guides.seconds,
+            seconds_per_pixel={
+                GUIDES: guides.seconds / sum(b.height * b.width for b in guides.blocks),
+                **plan.seconds_per_pixel,
+            },
+        )
 
     def _spill(
         self, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
     ) -> dict[str, Place]:
         """Move features out of memory, the largest first, until the rest fits."""
         places = dict(places)
+        stuck: set[str] = set()
         while True:
             resident = self._resident(places)
             totals = {
@@ -267,11 +322,14 @@ class _Planner:
                 if needed_now(stage, places)
             }
             worst = max(totals, key=lambda name: totals[name])
-            alive = [n for n in self._alive(places)[worst] if places[n] == "memory"]
+            alive = [
+                n for n in self._alive(places)[worst] if places[n] == "memory" and n not in stuck
+            ]
             if totals[worst] <= self._room() or not alive:
                 return places  # if it does not fit, `_affordable` says so
             largest = max(alive, key=self._bytes_of)
             places[largest] = self._place_outside(largest, places, sides, mode)
+            stuck |= {largest}
 
     def _place_outside(
         self, name: str, places: Mapping[str, Place], sides: Mapping[str, int], mode: Mode
@@ -282,7 +340,10 @@ class _Planner:
             room = default_budget(torch.device("cpu")) - self._bytes_in("host", places)
             if size + self.held <= room:
                 return "host"
-        if size > self.scratch.free - self._bytes_in("disk", places):
+        fits = size <= self.scratch.free - self._bytes_in("disk", places)
+        if name == GUIDES:  # they are made of the whole plane, in blocks of their own
+            return "disk" if fits else "memory"
+        if not fits:
             return "recompute"
         # It is read by one stage, in whose tiles it is computed again if it is not kept.
         again = dict(places) | {name: "recompute"}
@@ -306,7 +367,7 @@ class _Planner:
             seconds += skip.seconds
         pixels = outer[0] * outer[1]
         cost = self.costs.stages[stage.name]
-        per_pixel = float(_BYTES_PER_PIXEL)
+        per_pixel = float(self._per_pixel)
         if mode == "local":
             # The map, and a copy of it in the making.
             per_pixel += 2 * self.costs.gate_maps.get(stage.name, 0)
@@ -342,7 +403,13 @@ class _Planner:
     def _bytes_of(self, name: str, size: tuple[int, int] | None = None) -> int:
         feature = self.graph.features[name]
         height, width = size or (self.height, self.width)
-        return feature.channels * self.dtype.itemsize * (height * width // feature.cell**2)
+        itemsize = KEPT_AS.itemsize if name == GUIDES else self.dtype.itemsize
+        return feature.channels * itemsize * (height * width // feature.cell**2)
+
+    @property
+    def _per_pixel(self) -> int:
+        """Bytes that a pixel takes beside the network while it is read and written."""
+        return _BYTES_PER_PIXEL + (_BYTES_PER_GUIDED_PIXEL if self.guides is not None else 0)
 
     # --- Sizes
 
@@ -381,6 +448,35 @@ class _Planner:
     def _outer_pixels(self, tile: Region, halo: int) -> int:
         outer = tile.grown(halo, self.stride, self.bounds)
         return outer.height * outer.width
+
+
+@dataclass(frozen=True)
+class _Guides:
+    """What making a plane's guides takes.
+
+    Parameters
+    ----------
+    blocks : list of Region
+        Blocks in which they are made.
+    peak : int
+        Bytes while one is made.
+    seconds : float
+        Time of all.
+    """
+
+    blocks: list[Region]
+    peak: int
+    seconds: float
+
+    @classmethod
+    def of(cls, height: int, width: int, side: int, kernels: int, device: torch.device) -> _Guides:
+        blocks = guide_blocks(height, width)
+        outer = [with_margin(block, side, height, width) for block in blocks]
+        largest = max(outer, key=lambda region: region.height * region.width)
+        cost = measure_guides(largest.height, largest.width, side, device)
+        beside = _BYTES_PER_BLOCK_PIXEL * largest.height * largest.width
+        seconds = 3 * kernels * sum(cost.seconds_per_pixel * r.height * r.width for r in outer)
+        return cls(blocks, cost.bytes(0) + beside, seconds)
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,31 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
-from .axes import Axes
+from ..psf.kernel import PSF
+from .axes import Axes, resolve
 from .engine import restore
-from .events import Event, Finished, ModelReady, PlaneDone, Result, Retried, TileDone
+from .events import (
+    Event,
+    Finished,
+    ModelReady,
+    PlaneDone,
+    PSFFound,
+    PSFSearch,
+    Result,
+    Retried,
+    TileDone,
+)
 from .image_view import ImageView
 from .options import RestoreOptions
 from .pixels import PixelArray, StoppedError
 from .progress import Clock
+from .psfs import AnyPSF, GivenPSF, Light, is_linear_light, psf_of_plane, turned_psf
 
 _log = logging.getLogger(__name__)
 
@@ -175,6 +187,9 @@ class _Region:
         else:
             view = ImageView(colours, "YXS", options.value_range, stop=stop)
         self.black, self.white = view.black, view.white
+        linear_light, _ = is_linear_light(options.light, self._axes.colour, self._block.dtype)
+        self.light: Light = "srgb" if linear_light else "linear"
+        self.psf = self._own_psf(options.known_psf, plane, rows, columns)
         # Floats, so that no result is rounded: of a dark image rounding could be all the spread.
         precise = np.float64 if self._block.dtype.itemsize == 8 else np.float32
         with np.errstate(invalid="ignore"):
@@ -182,6 +197,23 @@ class _Region:
         self._count = 0
         self._mean = np.zeros_like(self.pixels)
         self._squares = np.zeros_like(self.pixels)
+
+    def _own_psf(
+        self, psf: GivenPSF, plane: int, rows: slice, columns: slice
+    ) -> AnyPSF | Literal["auto"] | None:
+        """Return the region's blur, or how to find it."""
+        if psf is None or isinstance(psf, PSF):
+            return psf
+        if isinstance(psf, str):
+            return "auto"
+        own = psf_of_plane(psf, plane, self._axes.plane_count)
+        if isinstance(own, PSF):
+            return own
+        height, width = self._axes.height, self._axes.width
+        down, across = resolve(rows, height), resolve(columns, width)
+        return own.part(
+            (down.start / height, down.stop / height), (across.start / width, across.stop / width)
+        )
 
     def add(self, restored: NDArray[Any]) -> None:
         """Take in a restored version, (H, W, C); it is used up."""
@@ -219,13 +251,21 @@ def _restore_versions(
     region: _Region, options: RestoreOptions, stop: threading.Event
 ) -> Generator[Event, None, Result]:
     """Restore all versions, one after the other; return how the last one ended."""
-    options = dataclasses.replace(options, axes="YXS", value_range=(region.black, region.white))
+    options = dataclasses.replace(
+        options, axes="YXS", value_range=(region.black, region.white), light=region.light
+    )
+    psf = region.psf
+    known = None if isinstance(psf, str) else psf
     clock = Clock()
     count = len(VERSIONS)
     ended = Result("failed")
     for number, version in enumerate(VERSIONS):
         picture = version.of(region.pixels)
         output = np.empty(picture.shape, picture.dtype)
+        if psf is not None and not isinstance(psf, str):
+            options = dataclasses.replace(options, psf=turned_psf(psf, version.of))
+        else:
+            options = dataclasses.replace(options, psf=psf)
         for event in restore(picture, output, options, stop=stop):
             if isinstance(event, Finished):
                 ended = event.result
@@ -242,6 +282,8 @@ def _restore_versions(
                     fraction=fraction,
                     seconds_left=clock.seconds_left(fraction),
                 )
+            elif isinstance(event, (PSFSearch, PSFFound)):
+                yield event
             elif isinstance(event, Retried):
                 clock.restart()
                 yield dataclasses.replace(event, plane=number)
@@ -249,5 +291,9 @@ def _restore_versions(
                 yield PlaneDone(number, count, str(version))
         if ended.status != "done":
             break
+        if psf == "auto":  # the other versions have the same blur, turned
+            assert not isinstance(ended.psf, tuple)
+            psf = known = ended.psf
+        ended = dataclasses.replace(ended, psf=known)
         region.add(version.undone(output))
     return ended

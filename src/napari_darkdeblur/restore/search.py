@@ -1,0 +1,225 @@
+"""Finding the kernel of a plane with a loaded model, with progress, and until it is stopped."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..network import LoadedModel
+from ..network.guides import wiener_guides
+from ..psf.estimation import CONFIDENT, estimate
+from ..psf.kernel import PSF, PSFError
+from .devices import Precision, numerics
+from .events import PSFFound, PSFSearch
+from .image_view import ImageView
+from .options import RestoreOptions
+from .pixels import PixelArray, StoppedError
+from .psfs import describe_psf, is_linear_light, takes_guides
+from .shortage import is_out_of_memory
+
+Image = NDArray[np.float32]
+
+MAX_RADIUS = 32
+# Of larger planes the middle is searched; `estimate` chooses the part of it with most structure.
+_LARGEST = 2048
+
+
+class ModelRestorer:
+    """A model as `psf.estimate` uses it.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        On the device that it runs on. One that takes no guides is given the Wiener-filtered
+        picture in the picture's place.
+    linear_light : bool
+        See `wiener_guides`.
+    precision : str
+        See `RestoreOptions`.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, linear_light: bool, precision: Precision = "fp32"
+    ) -> None:
+        self._loaded, self._linear_light, self._precision = loaded, linear_light, precision
+        weight = next(loaded.network.parameters())
+        self._device, self._dtype = weight.device, weight.dtype
+
+    def blind(self, image: Image) -> Image:
+        """Return the image, (H, W, 3) float32 in 0..1, restored without a kernel."""
+        return self._restored(image, None)
+
+    def guided(self, image: Image, kernel: NDArray[np.float32]) -> Image:
+        """Return the image restored with a kernel (K, K), K odd, of sum 1."""
+        return self._restored(image, kernel)
+
+    def _restored(self, image: Image, kernel: NDArray[np.float32] | None) -> Image:
+        with torch.inference_mode(), numerics(self._precision, self._device):
+            picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+            picture = picture.to(self._device)
+            given = [picture]
+            if kernel is not None:
+                kernels = torch.from_numpy(np.array(kernel))[None].to(self._device)
+                guides = wiener_guides(picture, kernels, self._linear_light)
+                if takes_guides(self._loaded.config):
+                    given.append(guides)
+                else:
+                    given = [guides[:, 3:6]]
+            black, white = self._loaded.value_range
+            x: Tensor = torch.cat(given, dim=1) * (white - black) + black
+            x = x.to(self._dtype, memory_format=torch.channels_last)
+            restored = (self._loaded.network(x).float() - black) / (white - black)
+            return np.ascontiguousarray(restored[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy())
+
+
+def search_psf(
+    view: ImageView,
+    plane: int,
+    loaded: LoadedModel,
+    linear_light: bool,
+    precision: Precision,
+    stop: threading.Event,
+) -> Generator[PSFSearch | PSFFound, None, None]:
+    """Search a plane's kernel and judge it.
+
+    Parameters
+    ----------
+    view : ImageView
+        The image.
+    plane : int
+        Which of its planes.
+    loaded, linear_light, precision
+        See `ModelRestorer`.
+    stop : threading.Event
+        When it is set, the search ends soon.
+
+    Yields
+    ------
+    PSFSearch or PSFFound
+        The last one is `PSFFound`.
+
+    Raises
+    ------
+    StoppedError
+        ``stop`` was set.
+    """
+    planes = view.plane_count
+    where = f" in plane ({view.describe(plane)})" if planes > 1 else ""
+
+    def ended(psf: PSF | None, confident: bool, description: str) -> PSFFound:
+        return PSFFound(plane, planes, psf, confident, description + where)
+
+    def run(progress: Callable[[float], None]) -> PSF:
+        image = np.moveaxis(view.read(plane, _middle(view.height), _middle(view.width)), 0, -1)
+        return estimate(
+            np.ascontiguousarray(image),
+            ModelRestorer(loaded, linear_light, precision),
+            max_radius=MAX_RADIUS,
+            linear_light=linear_light,
+            progress=progress,
+        )
+
+    try:
+        psf = yield from _with_progress(run, plane, planes, stop)
+    except PSFError:  # the plane is too small, or has nothing that could be blurred
+        yield ended(None, False, "Too little of an image to find a shake")
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        yield ended(None, False, "Too little memory to search for a shake")
+        return
+    sure = psf.confidence is not None and psf.confidence >= CONFIDENT and not psf.is_point
+    found = f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
+    yield ended(psf, sure, found)
+
+
+def _middle(length: int) -> slice:
+    start = max(0, (length - _LARGEST) // 2)
+    return slice(start, min(start + _LARGEST, length))
+
+
+def _with_progress(
+    run: Callable[[Callable[[float], None]], PSF], plane: int, planes: int, stop: threading.Event
+) -> Generator[PSFSearch, None, PSF]:
+    """Run a search in a thread of its own, and tell how far it is."""
+    reports: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def report(fraction: float) -> None:
+        if stop.is_set() or given_up.is_set():
+            raise StoppedError
+        reports.put(fraction)
+
+    def over(future: Future[PSF]) -> None:
+        reports.put(None)
+
+    with ThreadPoolExecutor(1, "darkdeblur-psf") as pool:
+        future = pool.submit(run, report)
+        future.add_done_callback(over)
+        try:
+            while (fraction := reports.get()) is not None:
+                yield PSFSearch(plane, planes, fraction)
+        finally:
+            given_up.set()
+        return future.result()
+
+
+def find_psf(
+    array: PixelArray,
+    options: RestoreOptions | None = None,
+    *,
+    plane: int | None = None,
+    stop: threading.Event | None = None,
+) -> Generator[PSFSearch | PSFFound, None, PSFFound]:
+    """Search the kernel of a plane without restoring it.
+
+    Parameters
+    ----------
+    array : PixelArray
+        The pixels, as in `restore`.
+    options : RestoreOptions, optional
+        Model, device, precision, axes, value range and light that are to be used; the rest, the
+        PSF included, does not matter.
+    plane : int, optional
+        Which plane; the default is the one in the middle.
+    stop : threading.Event, optional
+        When it is set, the search ends soon.
+
+    Yields
+    ------
+    PSFSearch or PSFFound
+        The last one is `PSFFound`.
+
+    Returns
+    -------
+    PSFFound
+        The same.
+
+    Raises
+    ------
+    AxesError, PixelError, DeviceError, FileNotFoundError, WeightsError
+        As in `deblur`.
+    StoppedError
+        ``stop`` was set.
+    """
+    options, stop = options or RestoreOptions(), stop or threading.Event()
+    view = ImageView(array, options.axes, options.value_range, stop=stop)
+    loaded = options.load_model(view.axes.pixel_count)
+    linear_light, _ = is_linear_light(options.light, view.axes.colour, view.dtype)
+    if plane is None:
+        plane = view.plane_count // 2
+    found: PSFFound | None = None
+    for event in search_psf(view, plane, loaded, linear_light, options.precision, stop):
+        if isinstance(event, PSFFound):
+            found = event
+        yield event
+    assert found is not None
+    return found
