@@ -30,7 +30,7 @@ from .scores import PERFECT_DENOISER
 from .ways import Way
 
 # From bold to cautious; each image is given the best of them.
-WIENER_REGULARISATION = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+WIENER_REGULARISATION = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # More iterations sharpen more, and make more of the noise. Each image is given the best of these;
 # 40 were never better, for any of the presets.
 RICHARDSON_LUCY_ITERATIONS = (2, 5, 10, 20)

@@ -92,6 +92,19 @@ def add_to(commands: Any) -> None:
         help="draw the gain against blur, noise and darkness as a PNG file, and write its "
         "numbers beside it as a CSV file",
     )
+    parser.add_argument(
+        "--measurements",
+        type=Path,
+        metavar="FILE",
+        help="measure number, area and brightness of objects (nuclei, lamps) before and after "
+        "restoring, and write every frame's numbers as a CSV file",
+    )
+    parser.add_argument(
+        "--nuclei",
+        type=Path,
+        metavar="DIR",
+        help="sharp frames of bright objects to measure beside the rendered ones",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace these files")
     options.add_device(parser)
     options.add_cache(parser)
@@ -103,7 +116,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from napari_darkdeblur.restore import choose_device
 
     from ..acceptance.curves import curves, write_curves
+    from ..acceptance.frames import grey_frames
     from ..acceptance.groups import acceptance_groups, group_pairs
+    from ..acceptance.objects import object_pairs, object_scores, object_table, write_objects
     from ..acceptance.plot import draw_curves, require_matplotlib
     from ..acceptance.scores import rows, scores
     from ..acceptance.tables import gain_table, of_models, table, write_csv
@@ -118,15 +133,17 @@ def _run(arguments: argparse.Namespace) -> int:
     groups = acceptance_groups([name for name in names if name != "none"], arguments.set)
     config = parse_section(ValidationConfig, {"images": arguments.images, "crop": arguments.crop})
     device = choose_device(arguments.device)
-    ways = _models(arguments)
+    models = _models(arguments)
+    ways = dict(models)
     if not arguments.no_baselines:
         ways |= _baselines(arguments.denoiser)
     show = not arguments.quiet
     folder = arguments.cache or default_cache_folder()
     cache = cache_images(find_images(arguments.data), folder, progress=show)
-    frames = None
-    if arguments.frames is not None:
-        frames = cache_images(find_images(arguments.frames), folder, progress=show)
+    frames, nuclei = (
+        None if given is None else cache_images(find_images(given), folder, progress=show)
+        for given in (arguments.frames, arguments.nuclei)
+    )
 
     count = min(config.images, len(cache))
     with _one_thread_a_worker(device) as workers:
@@ -151,6 +168,12 @@ def _run(arguments: argparse.Namespace) -> int:
             points = curves(cache, few, config.crop, ways, workers=workers, progress=show)
             write_curves(arguments.curves.with_suffix(".csv"), points)
             draw_curves(arguments.curves, points, _caption(few, config.crop))
+        if arguments.measurements is not None:
+            own = grey_frames(nuclei) if nuclei is not None else ()
+            measured = object_scores(object_pairs(config.crop, own), models, progress=show)
+            write_objects(arguments.measurements, measured)
+            print(f"\nObjects, bias against the noise-free sharp frame, {config.crop} pixels:\n")
+            print(object_table(measured, markdown=arguments.markdown))
     for path in outputs:
         print(f"Wrote {path}.")
     return 0
@@ -163,8 +186,13 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
         if arguments.curves.suffix.lower() != ".png":
             raise CommandError(f"--curves draws a PNG file, {arguments.curves} does not end so.")
         outputs += [arguments.curves, arguments.curves.with_suffix(".csv")]
-    if len(set(outputs)) < len(outputs):
-        raise CommandError(f"--csv and --curves would both write {arguments.csv}.")
+    if arguments.measurements is not None:
+        outputs.append(arguments.measurements)
+    elif arguments.nuclei is not None:
+        raise CommandError("--nuclei names frames for --measurements FILE, which is not given.")
+    for path in outputs:
+        if outputs.count(path) > 1:
+            raise CommandError(f"--csv, --curves and --measurements would write {path} twice.")
     for path in outputs:
         if path.exists() and not arguments.overwrite:
             raise CommandError(f"{path} exists; give --overwrite to replace it.")

@@ -154,9 +154,7 @@ class PairSynthesizer:
         drawn = self._settings.draw(random)
         return blur_points(random, drawn, self._by_size[drawn["choice"]])
 
-    def __call__(
-        self, sharp: Tensor, samples: Sequence[int], *, clean: bool = False
-    ) -> Pairs:
+    def __call__(self, sharp: Tensor, samples: Sequence[int], *, clean: bool = False) -> Pairs:
         """Degrade sharp crops.
 
         Parameters
@@ -284,7 +282,9 @@ class PairSynthesizer:
         cos, sin = torch.cos(math.pi * draw[2]), torch.sin(math.pi * draw[2])
         long = (0.1 + 0.3 * draw[3]) * height
         short = long * (0.3 + 0.7 * draw[4])
-        distance = torch.hypot((columns * cos + rows * sin) / long, (rows * cos - columns * sin) / short)
+        distance = torch.hypot(
+            (columns * cos + rows * sin) / long, (rows * cos - columns * sin) / short
+        )
         mask = ((1 - distance) * short + 0.5).clamp(0, 1)[:, None]
         layers = blur(torch.cat([light * mask, mask], dim=1), kernels)
         return layers[:, :3] + (1 - layers[:, 3:]) * blurred
