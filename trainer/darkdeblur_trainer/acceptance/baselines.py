@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import fft  # type: ignore[import-untyped]
+from scipy import fft
 from skimage.restoration import denoise_nl_means, estimate_sigma, richardson_lucy
 from torch import Tensor
 

@@ -116,5 +116,5 @@ def _guided(
     beside = []
     if kernel is not None:
         beside = [wiener_guides(picture, kernel[None].to(device), linear_light)]
-    restored = model.network(torch.cat([picture, *beside], dim=1))[0].float().cpu()
+    restored: Tensor = model.network(torch.cat([picture, *beside], dim=1))[0].float().cpu()
     return restored if len(blurred) == 3 else restored.mean(dim=0, keepdim=True)
