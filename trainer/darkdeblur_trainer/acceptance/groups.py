@@ -52,9 +52,9 @@ class Group:
     degradation: Degradation
     frames: bool = False
 
-    def count(self, images: int) -> int:
-        """Return how many pairs it has if so many photographs are used."""
-        return min(images, _FRAME_PAIRS) if self.frames else images
+    def count(self, images: int, photographs: int) -> int:
+        """Return how many pairs it has, if at most so many are wanted of so many photographs."""
+        return min(images, _FRAME_PAIRS if self.frames else photographs)
 
 
 def _by_size() -> dict[str, dict[str, Any]]:
@@ -144,12 +144,12 @@ def group_pairs(
     frames : ImageCache, optional
         Sharp frames of a microscope; if not given, those that come with scikit-image.
     images : int
-        How many photographs are used, from the head; at most as many as there are.
+        Largest number of photographs that are used, from the head, and of pairs of frames.
     crop : int
         Side of the central crop in pixels.
     """
     for group in groups:
-        count = group.count(images)
+        count = group.count(images, len(photographs))
         if not group.frames:
             named = ((photographs.names[i], photographs.image(i)) for i in range(count))
             yield from degraded(group.name, named, group.degradation, crop, clean=True)

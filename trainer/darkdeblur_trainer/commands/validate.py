@@ -149,10 +149,10 @@ def _run(arguments: argparse.Namespace) -> int:
     with _one_thread_a_worker(device) as workers:
         if groups:
             found = scores(
-                group_pairs(groups, cache, frames, count, config.crop),
+                group_pairs(groups, cache, frames, config.images, config.crop),
                 ways,
                 workers=workers,
-                total=sum(group.count(count) for group in groups),
+                total=sum(group.count(config.images, len(cache)) for group in groups),
                 progress=show,
             )
             if arguments.csv is not None:
