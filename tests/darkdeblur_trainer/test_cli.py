@@ -16,8 +16,8 @@ from darkdeblur_trainer.cli import main, parse_arguments
 from darkdeblur_trainer.config_files import load_config
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, save_weights
 
-# One preset, small images, no methods beside the models, and a table that is easy to read.
-FEW = ["--preset", "night", "--crop", "112", "--no-baselines", "--markdown"]
+# One group, small images, no methods beside the models, and a table that is easy to read.
+FEW = ["--group", "night", "--crop", "112", "--no-baselines", "--markdown"]
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 
 
@@ -105,9 +105,11 @@ def test_synth_refuses_images_that_would_make_the_same_pair(tmp_path, capsys):
 
 def test_kernels_draws_a_sheet(tmp_path):
     file = tmp_path / "kernels.png"
-    assert main(["kernels", str(file), "--count", "5", "--set", "kernel_length=[4,10]"]) == 0
+    size = ["--set", "blur_radius=[1,2]", "--set", "defocus_radius=[0,0]"]
+    still = ["--set", "camera_turn_probability=0"]
+    assert main(["kernels", str(file), "--count", "5", *size, *still]) == 0
     sheet = np.asarray(Image.open(file))
-    side = 4 * (2 * 6 + 1 + 1)  # radius 6, a line between cells, enlarged four times
+    side = 4 * (2 * 7 + 1 + 1)  # radius 7, a line between cells, enlarged four times
     assert sheet.shape == (2 * side, 3 * side)
     assert sheet.max() == 255
 
@@ -136,10 +138,13 @@ def test_kernels_draws_a_sheet(tmp_path):
         (["kernels", "a.png", "--set", "bits"], "written key=value"),
         (["kernels", "a.png", "--count", "0"], "--count must be at least 1"),
         (["validate", "nowhere"], "no folder nowhere"),
-        (["validate", "x", "--preset", "dusk"], "no preset 'dusk'"),
+        (["validate", "x", "--group", "dusk"], "no group 'dusk'"),
+        (["validate", "x", "--psf", "none,found"], "not 'found'"),
+        (["validate", "x", "--psf", "true"], "none of the models takes one"),
+        (["validate", "x", "--nuclei", "y"], "which is not given"),
         (["validate", "x", "--curves", "a.svg"], "draws a PNG file, a.svg does not end so"),
         (["validate", "x", "--csv", "none/a.csv"], "no folder none to write a.csv to"),
-        (["validate", "x", "--csv", "a.csv", "--curves", "a.png"], "would both write a.csv"),
+        (["validate", "x", "--csv", "a.csv", "--curves", "a.png"], "would write a.csv twice"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, message, monkeypatch, tmp_path, capsys):
@@ -174,6 +179,13 @@ def test_validation_in_two_folders_asks_for_the_second_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+def table_rows(printed: str, which: int = -1) -> list[list[str]]:
+    """Return the cells of one of the tables in Markdown that was printed."""
+    tables = [part.splitlines() for part in printed.split("\n\n") if part.startswith("|")]
+    lines = [line for line in tables[which][2:] if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
 def test_validate_tells_models_of_the_same_name_apart(photographs, tmp_path, capsys):
     paths = [tmp_path / folder / "mine.safetensors" for folder in ("a", "b")]
     other = tmp_path / "other.safetensors"
@@ -184,8 +196,8 @@ def test_validate_tells_models_of_the_same_name_apart(photographs, tmp_path, cap
     models = [word for path in (*paths, other) for word in ("--model", str(path))]
     options = [*FEW, "--images", "1", "--cache", str(tmp_path)]
     assert main(["validate", str(photographs), *models, *options]) == 0
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
-    labels = [row[1].strip() for row in rows]
+    rows = table_rows(capsys.readouterr().out)
+    labels = [row[1] for row in rows]
     assert labels == ["blurred", str(paths[0]), str(paths[1]), "other"]
 
 
@@ -207,12 +219,14 @@ def test_validate_prints_a_table_of_models(photographs, tmp_path, capsys):
     save_weights(weights, network)
     options = [*FEW, "--images", "2", "--cache", str(tmp_path)]
     assert main(["validate", str(photographs), "--model", str(weights), *options]) == 0
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
-    blurred, restored = ([cell.strip() for cell in row] for row in rows)
+    rows = table_rows(capsys.readouterr().out)
+    blurred, restored = rows
     assert blurred[:2] == ["night", "blurred"]
     assert restored[:2] == ["night", "still"]
     # A network that changes nothing measures what its input does.
-    assert blurred[2:] == restored[2:]
+    assert blurred[2] == restored[2]
+    assert blurred[7:] == restored[7:]
+    assert restored[3] == restored[5] == "+0.00"
     assert 5 < float(blurred[2]) < 60
 
 
@@ -225,39 +239,47 @@ def test_validate_compares_ways_of_tiling(photographs, tmp_path, capsys):
     options = [*FEW, "--images", "1", "--cache", str(tmp_path)]
     tilings = ["--tiling", "whole", "--tiling", "exact", "--tiling", "local"]
     assert main(["validate", str(photographs), "--model", str(weights), *tilings, *options]) == 0
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[3:]]
-    table = {row[1].strip(): row[2:] for row in rows}
+    rows = table_rows(capsys.readouterr().out)
+    table = {row[1]: row[2:] for row in rows}
     assert list(table) == ["blurred", "mine, whole", "mine, exact", "mine, local"]
     assert table["mine, whole"] == table["mine, exact"] != table["blurred"]
 
 
-def test_validate_makes_the_whole_table_and_its_files(photographs, tmp_path, capsys):
+def test_validate_makes_all_tables_and_their_files(photographs, tmp_path, capsys):
     weights = tmp_path / "still.safetensors"
-    network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1))
+    network = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1, guides=3))
     torch.nn.init.zeros_(network.head.weight)
     save_weights(weights, network)
-    numbers = tmp_path / "numbers.csv"
+    numbers, objects = tmp_path / "numbers.csv", tmp_path / "objects.csv"
     options = ["--crop", "112", "--images", "1", "--cache", str(tmp_path / "cache"), "--markdown"]
     words = ["validate", str(photographs), "--model", str(weights), *options, "--csv", str(numbers)]
+    words += ["--measurements", str(objects)]
     assert main(words) == 0
-    lines = capsys.readouterr().out.splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[3:-1]]
-    assert list(dict.fromkeys(row[0] for row in rows)) == [
-        "paper", "night", "unblurred", "microscopy",
-    ]  # fmt: skip
-    for group in range(4):
-        assert [row[1] for row in rows[4 * group : 4 * group + 4]] == [
-            "blurred", "still", "Wiener, true kernel", "Richardson-Lucy, true kernel",
-        ]  # fmt: skip
+    out = capsys.readouterr().out
+    gains, rows, measured = (table_rows(out, which) for which in range(3))
+    groups = [row[0] for row in gains]
+    assert len(groups) == 13
+    assert groups[-5:] == ["varying", "smooth shake", "paper", "unblurred", "microscopy"]
+    # For each group: images, the input's PSNR, the two ways of the model, four baselines.
+    assert {len(row) for row in gains} == {9}
+    assert [row[:2] for row in rows] == [
+        [group, way] for group in groups for way in ("blurred", "still", "still, true PSF")
+    ]
     # How little was changed is told where nothing was to be done.
     assert [row[-1] != "" for row in rows] == [row[0] == "unblurred" and row[1] != "blurred"
                                                for row in rows]  # fmt: skip
-    assert lines[-1] == f"Wrote {numbers}."
+    kinds = dict.fromkeys(row[0] for row in measured)
+    assert list(kinds) == ["nuclei", "nuclei, some white", "lamps"]
+    assert out.endswith(f"Wrote {numbers}.\nWrote {objects}.\n")
     with numbers.open(newline="") as stream:
         records = list(csv.DictReader(stream))
-    assert [(r["blur"], r["restored by"]) for r in records] == [(r[0], r[1]) for r in rows]
-    for record, row in zip(records, rows, strict=True):
-        assert f"{float(record['PSNR (dB)']):.2f}" == row[2]
+    assert len(records) == 13 * 7
+    shown = {(row[0], row[1]): row[2] for row in rows}
+    for record in records:
+        key = (record["blur"], record["restored by"])
+        assert f"{float(record['PSNR (dB)']):.2f}" == shown.get(
+            key, f"{float(record['PSNR (dB)']):.2f}"
+        )
     assert main(words) == 2
     assert "give --overwrite" in capsys.readouterr().err
 
@@ -267,7 +289,7 @@ def test_validate_measures_own_frames(photographs, tmp_path, capsys):
     save_weights(weights, DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1)))
     numbers = tmp_path / "numbers.csv"
     options = ["--crop", "112", "--images", "4", "--cache", str(tmp_path), "--no-baselines"]
-    own = ["--preset", "microscopy", "--frames", str(photographs), "--csv", str(numbers)]
+    own = ["--group", "microscopy", "--frames", str(photographs), "--csv", str(numbers)]
     assert main(["validate", str(photographs), "--model", str(weights), *options, *own]) == 0
     names = [line.split(",")[1] for line in numbers.read_text().splitlines()[1::2]]
     # Three frames; the first once more, blurred otherwise.

@@ -38,6 +38,8 @@ class ValidationPair:
         (K, K), what the sharp image was convolved with, if it was.
     linear_light : bool
         Whether it was convolved in linear light, and not as it is encoded.
+    clean : Tensor, optional
+        Of the shape of ``blurred``: the blurred image without noise, rounding and JPEG.
     """
 
     group: str
@@ -46,6 +48,7 @@ class ValidationPair:
     sharp: Tensor
     kernel: Tensor | None = None
     linear_light: bool = False
+    clean: Tensor | None = None
 
 
 def central_crop(image: Tensor, side: int) -> Tensor:
@@ -89,7 +92,12 @@ def validation_pairs(
 
 
 def degraded(
-    group: str, images: Iterable[tuple[str, Tensor]], degradation: Degradation, crop: int
+    group: str,
+    images: Iterable[tuple[str, Tensor]],
+    degradation: Degradation,
+    crop: int,
+    *,
+    clean: bool = False,
 ) -> Iterator[ValidationPair]:
     """Degrade images: the n-th one the same way every time, however many there are.
 
@@ -103,11 +111,13 @@ def degraded(
         What is done to them.
     crop : int
         Side in pixels of the central crop.
+    clean : bool
+        Whether pairs get the blurred image without noise, too.
     """
     synthesizer = PairSynthesizer([degradation], _SEED)
     for index, (name, image) in enumerate(images):
         wide = central_crop(image, crop + 2 * synthesizer.margin)
-        made = synthesizer(wide[None], [index])
+        made = synthesizer(wide[None], [index], clean=clean)
         yield ValidationPair(
             group,
             name,
@@ -115,6 +125,7 @@ def degraded(
             made.sharp[0],
             made.kernels[0],
             degradation.linear_light,
+            None if made.clean is None else made.clean[0],
         )
 
 

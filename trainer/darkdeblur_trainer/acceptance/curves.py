@@ -1,4 +1,4 @@
-"""Gain against the length of the blur, the noise and the darkness, one varied at a time."""
+"""Gain against the size of the blur, the noise and the darkness, one varied at a time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from napari_darkdeblur.atomic import atomic_write
 from ..data import ImageCache
 from ..synthesis import Degradation
 from ..validation import ValidationPair, degraded
-from .scores import INPUT, Way, scores
+from .scores import INPUT, scores
+from .ways import Way
 
 # What stays as it is while another setting varies: a blur that is seen, a photograph taken two
 # stops too dark, the noise of a phone at ISO 800. No lamps and no JPEG, which would hide the rest.
-BLUR, NOISE, EXPOSURE = 12.0, 1e-3, 0.25
+BLUR, NOISE, EXPOSURE = 3.0, 1e-3, 0.25
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Axis:
 
 
 AXES = (
-    Axis("blur", "blur path, pixels", (4.0, 8.0, 12.0, 16.0, 24.0, 36.0, 54.0)),
+    Axis("blur", "blur, rms radius in pixels", (0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 12.0)),
     Axis("noise", "sensor gain and read noise, of white", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
     Axis("darkness", "exposure, of the photograph's light", (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)),
 )
@@ -72,14 +73,16 @@ class Point:
 
 
 def degradation_at(axis: Axis, value: float) -> Degradation:
-    """Return what is done to photographs at a point: everything fixed, only the paths differ."""
+    """Return what is done to photographs at a point: everything fixed, only the paths' shapes differ."""
     at = {"blur": BLUR, "noise": NOISE, "darkness": EXPOSURE, axis.name: value}
     settings: dict[str, Any] = {
         "preset": "night",
         "unblurred": 0.0,
-        "kernel_length": (at["blur"],) * 2,
-        "exposed_fraction": (1.0, 1.0),
-        "curl": (0.3, 0.3),
+        "blur_radius": (at["blur"],) * 2,
+        "defocus_disc": 0.0,
+        "defocus_radius": (0.0, 0.0),
+        "camera_turn_probability": 0.0,
+        "moving_object_probability": 0.0,
         "exposure": (at["darkness"],) * 2,
         "shot_gain": (at["noise"],) * 2,
         "read_noise": (at["noise"],) * 2,
@@ -95,6 +98,7 @@ def curves(
     crop: int,
     ways: Mapping[str, Way],
     *,
+    workers: int = 1,
     progress: bool = False,
 ) -> list[Point]:
     """Measure the gain at every point.
@@ -109,6 +113,8 @@ def curves(
         Side in pixels of the central crop.
     ways : mapping of str to callable
         See `scores`.
+    workers : int
+        See `scores`.
     progress : bool
         Whether to show a bar.
     """
@@ -118,9 +124,13 @@ def curves(
     def pairs() -> Iterator[ValidationPair]:
         for place, (axis, value) in enumerate(places):
             images = ((cache.names[index], cache.image(index)) for index in range(count))
-            yield from degraded(str(place), images, degradation_at(axis, value), crop)
+            settings = degradation_at(axis, value)
+            yield from degraded(str(place), images, settings, crop, clean=True)
 
-    found = scores(pairs(), ways, total=count * len(places), progress=progress)
+    total = count * len(places)
+    found = scores(
+        pairs(), ways, metrics=("psnr",), workers=workers, total=total, progress=progress
+    )
     points = []
     for place, (axis, value) in enumerate(places):
         here = [score for score in found if score.group == str(place)]

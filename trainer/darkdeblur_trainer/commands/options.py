@@ -28,5 +28,5 @@ def add_settings(parser: argparse.ArgumentParser, what: str) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"change a setting of {what}, such as kernel_length=[4,20]",
+        help=f"change a setting of {what}, such as exposure=[0.1,0.5]",
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +13,12 @@ from napari_darkdeblur.arguments import CommandError
 from . import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
-    from napari_darkdeblur.network import LoadedModel
+    from ..acceptance.ways import Way
 
-    from ..acceptance.scores import Way
-    from ..data import ImageCache
-    from ..synthesis import Degradation
-    from ..validation import ValidationPair
-
-# What weights are accepted by. The last is of microscopy frames, the others of photographs.
-PRESETS = ("paper", "night", "unblurred", "microscopy")
-FRAMES_PRESET = "microscopy"
-# Few frames there are; each is degraded in several ways.
-FRAME_PAIRS = 16
+PSFS = ("none", "true", "auto")
+GROUPS = ("sizes", "varying", "smooth-shake", "paper", "unblurred", "microscopy")
 CURVE_IMAGES = 8
 
 
@@ -36,9 +27,10 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "validate",
         help="measure weights on fixed synthesised pairs",
-        description="Degrade every image of DIR in ways that are the same each time, restore it, "
-        "and compare with the original: the input, each model, and two methods that do not learn "
-        "and are given the true blur kernel.",
+        description="Degrade the images of DIR in ways that are the same each time, restore them, "
+        "and compare with the originals: the input, each model without and with a PSF, what a "
+        "perfect denoiser would gain, a plain denoiser, and two methods that do not learn and "
+        "are given the true PSF.",
     )
     parser.add_argument("data", type=Path, metavar="DIR", help="folder of sharp photographs")
     parser.add_argument(
@@ -48,28 +40,50 @@ def add_to(commands: Any) -> None:
         help="weights (name or path; default: all that are bundled); may be repeated",
     )
     parser.add_argument(
+        "--psf",
+        default="none,true",
+        metavar="WAYS",
+        help="how models that take a PSF are used, separated by commas: none, true (the kernel "
+        "that was blurred with), auto (the kernel that they find themselves, which takes about "
+        "a minute a photograph); default: none,true",
+    )
+    parser.add_argument(
         "--tiling",
         action="append",
         choices=["whole", "exact", "local", "fast"],
-        help="how to restore (default: whole); may be repeated",
+        help="how to restore without a PSF (default: whole); may be repeated",
     )
     parser.add_argument(
-        "--preset",
+        "--group",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} (default: all of them); may be repeated",
+        help=f"{', '.join(GROUPS)} (default: all of these), a preset, or none (no table); may "
+        "be repeated",
     )
-    options.add_settings(parser, "the presets")
+    options.add_settings(parser, "the groups")
     parser.add_argument(
         "--frames",
         type=Path,
         metavar="DIR",
-        help=f"grey frames for the preset {FRAMES_PRESET} (default: two of scikit-image's)",
+        help="grey frames for the group microscopy (default: two of scikit-image's)",
     )
-    parser.add_argument("--no-baselines", action="store_true", help="leave the two methods out")
-    parser.add_argument("--images", type=int, default=1000, help="use at most so many")
-    parser.add_argument("--crop", type=int, default=512, help="side of the central crop, pixels")
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    parser.add_argument(
+        "--denoiser",
+        choices=["nl-means", "bm3d"],
+        default="nl-means",
+        help="the plain denoiser (default: nl-means); bm3d takes half a minute a photograph and "
+        "the package of that name, which is for non-commercial use only",
+    )
+    parser.add_argument(
+        "--no-baselines", action="store_true", help="leave out all that is not a model"
+    )
+    parser.add_argument(
+        "--images", type=int, default=20, help="use at most so many photographs (default: 20)"
+    )
+    parser.add_argument(
+        "--crop", type=int, default=512, help="side of the central crop in pixels (default: 512)"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's numbers")
     parser.add_argument(
         "--curves",
@@ -77,6 +91,19 @@ def add_to(commands: Any) -> None:
         metavar="FILE",
         help="draw the gain against blur, noise and darkness as a PNG file, and write its "
         "numbers beside it as a CSV file",
+    )
+    parser.add_argument(
+        "--measurements",
+        type=Path,
+        metavar="FILE",
+        help="measure number, area and brightness of objects (nuclei, lamps) before and after "
+        "restoring, and write every frame's numbers as a CSV file",
+    )
+    parser.add_argument(
+        "--nuclei",
+        type=Path,
+        metavar="DIR",
+        help="sharp frames of bright objects to measure beside the rendered ones",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace these files")
     options.add_device(parser)
@@ -88,51 +115,65 @@ def add_to(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from napari_darkdeblur.restore import choose_device
 
-    from ..acceptance.baselines import lucy, wiener
     from ..acceptance.curves import curves, write_curves
+    from ..acceptance.frames import grey_frames
+    from ..acceptance.groups import acceptance_groups, group_pairs
+    from ..acceptance.objects import object_pairs, object_scores, object_table, write_objects
     from ..acceptance.plot import draw_curves, require_matplotlib
     from ..acceptance.scores import rows, scores
-    from ..acceptance.tables import table, write_csv
+    from ..acceptance.tables import gain_table, of_models, table, write_csv
     from ..config import ValidationConfig
     from ..config_files import parse_section
     from ..data import cache_images, default_cache_folder, find_images
-    from ..synthesis_files import degradation_from_options
 
     outputs = _outputs(arguments)
     if arguments.curves is not None:
         require_matplotlib()
-    device = choose_device(arguments.device)
-    ways = _models(arguments.model, arguments.tiling or ["whole"], arguments.device)
-    if not arguments.no_baselines:
-        ways |= {"Wiener, true kernel": wiener, "Richardson-Lucy, true kernel": lucy}
-    presets = arguments.preset or PRESETS
-    groups = [
-        (preset, degradation_from_options(preset, arguments.set))
-        for preset in dict.fromkeys(presets)
-    ]
+    names = arguments.group or list(GROUPS)
+    groups = acceptance_groups([name for name in names if name != "none"], arguments.set)
     config = parse_section(ValidationConfig, {"images": arguments.images, "crop": arguments.crop})
+    device = choose_device(arguments.device)
+    models = _models(arguments)
+    ways = dict(models)
+    if not arguments.no_baselines:
+        ways |= _baselines(arguments.denoiser)
     show = not arguments.quiet
     folder = arguments.cache or default_cache_folder()
     cache = cache_images(find_images(arguments.data), folder, progress=show)
-    frames = None
-    if arguments.frames is not None:
-        frames = cache_images(find_images(arguments.frames), folder, progress=show)
+    frames, nuclei = (
+        None if given is None else cache_images(find_images(given), folder, progress=show)
+        for given in (arguments.frames, arguments.nuclei)
+    )
 
     count = min(config.images, len(cache))
-    frame_count = min(config.images, FRAME_PAIRS)
-    pairs = _pairs(groups, cache, frames, (count, frame_count), config.crop)
-    total = sum(frame_count if preset == FRAMES_PRESET else count for preset, _ in groups)
-    found = scores(pairs, ways, total=total, progress=show)
-    if arguments.csv is not None:
-        write_csv(arguments.csv, found)
-    print(f"{count} photographs, {config.crop} pixels a side, {device}:")
-    unblurred = [preset for preset, degradation in groups if degradation.unblurred == 1]
-    print(table(rows(found), unblurred, markdown=arguments.markdown))
-    if arguments.curves is not None:
-        few = min(count, CURVE_IMAGES)
-        points = curves(cache, few, config.crop, ways, progress=show)
-        write_curves(arguments.curves.with_suffix(".csv"), points)
-        draw_curves(arguments.curves, points, _caption(few, config.crop))
+    with _one_thread_a_worker(device) as workers:
+        if groups:
+            found = scores(
+                group_pairs(groups, cache, frames, config.images, config.crop),
+                ways,
+                workers=workers,
+                total=sum(group.count(config.images, len(cache)) for group in groups),
+                progress=show,
+            )
+            if arguments.csv is not None:
+                write_csv(arguments.csv, found)
+            lines = rows(found)
+            unblurred = [group.name for group in groups if group.degradation.unblurred == 1]
+            print(f"{count} photographs, {config.crop} pixels a side, {device}:\n")
+            print(gain_table(lines, markdown=arguments.markdown))
+            print()
+            print(table(of_models(lines), unblurred, markdown=arguments.markdown))
+        if arguments.curves is not None:
+            few = min(count, CURVE_IMAGES)
+            points = curves(cache, few, config.crop, ways, workers=workers, progress=show)
+            write_curves(arguments.curves.with_suffix(".csv"), points)
+            draw_curves(arguments.curves, points, _caption(few, config.crop))
+        if arguments.measurements is not None:
+            own = grey_frames(nuclei) if nuclei is not None else ()
+            measured = object_scores(object_pairs(config.crop, own), models, progress=show)
+            write_objects(arguments.measurements, measured)
+            print(f"\nObjects, bias against the noise-free sharp frame, {config.crop} pixels:\n")
+            print(object_table(measured, markdown=arguments.markdown))
     for path in outputs:
         print(f"Wrote {path}.")
     return 0
@@ -145,8 +186,13 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
         if arguments.curves.suffix.lower() != ".png":
             raise CommandError(f"--curves draws a PNG file, {arguments.curves} does not end so.")
         outputs += [arguments.curves, arguments.curves.with_suffix(".csv")]
-    if len(set(outputs)) < len(outputs):
-        raise CommandError(f"--csv and --curves would both write {arguments.csv}.")
+    if arguments.measurements is not None:
+        outputs.append(arguments.measurements)
+    elif arguments.nuclei is not None:
+        raise CommandError("--nuclei names frames for --measurements FILE, which is not given.")
+    for path in outputs:
+        if outputs.count(path) > 1:
+            raise CommandError(f"--csv, --curves and --measurements would write {path} twice.")
     for path in outputs:
         if path.exists() and not arguments.overwrite:
             raise CommandError(f"{path} exists; give --overwrite to replace it.")
@@ -155,60 +201,66 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def _models(names: Sequence[str] | None, tilings: Sequence[str], device: str) -> dict[str, Way]:
-    """Return ways of restoring, by what the table calls them."""
+def _models(arguments: argparse.Namespace) -> dict[str, Way]:
+    """Return ways of restoring by models, by what the table calls them."""
     from napari_darkdeblur.network import list_models
     from napari_darkdeblur.restore import load_model
 
-    given = names or [str(entry.path) for entry in list_models() if entry.origin == "bundled"]
-    models = [load_model(name, device) for name in given]
+    from ..acceptance.ways import PSF_LABELS, model_way, takes_psf
+
+    psfs = list(dict.fromkeys(arguments.psf.split(",")))
+    for psf in psfs:
+        if psf not in PSFS:
+            raise CommandError(f"--psf takes {', '.join(PSFS)}, separated by commas; not {psf!r}.")
+    bundled = [str(entry.path) for entry in list_models() if entry.origin == "bundled"]
+    given = arguments.model or bundled
+    models = [load_model(name, arguments.device) for name in given]
+    if "none" not in psfs and not any(takes_psf(model) for model in models):
+        raise CommandError(f"--psf {arguments.psf} measures nothing: none of the models takes one.")
     found = [model.name for model in models]
+    tilings = arguments.tiling or ["whole"]
     ways: dict[str, Way] = {}
     for model, text in zip(models, given, strict=True):
         # Two files of the same name in different folders are told apart by what was typed.
         label = model.name if found.count(model.name) == 1 else text
-        for tiling in tilings:
-            name = label if len(tilings) == 1 else f"{label}, {tiling}"
-            ways[name] = _by_model(model, device, tiling)
+        for psf in psfs:
+            if psf != "none":
+                if takes_psf(model):
+                    ways[label + PSF_LABELS[psf]] = model_way(model, psf)
+                continue
+            for tiling in tilings:
+                name = label if len(tilings) == 1 else f"{label}, {tiling}"
+                ways[name] = model_way(model, psf, tiling)
     return ways
 
 
-def _by_model(model: LoadedModel, device: str, tiling: str) -> Way:
+def _baselines(denoiser: str) -> dict[str, Way]:
+    """Return all that is not a model, with one of the plain denoisers."""
+    from ..acceptance.baselines import BASELINES, require_bm3d
+
+    if denoiser == "bm3d":
+        require_bm3d()
+    other = "BM3D" if denoiser == "nl-means" else "NL-means"
+    return {name: way for name, way in BASELINES.items() if name != other}
+
+
+@contextmanager
+def _one_thread_a_worker(device: torch.device) -> Iterator[int]:
+    """Yield how many images to work on at once: on a CPU one for each of torch's threads.
+
+    Much of the work is in methods that use one core; two images at once use both.
+    """
     import torch
 
-    from napari_darkdeblur.restore import deblur
-
-    def restore(pair: ValidationPair) -> Tensor:
-        grey = len(pair.blurred) == 1
-        pixels = (pair.blurred[0] if grey else pair.blurred.permute(1, 2, 0)).numpy()
-        axes = "YX" if grey else "YXC"
-        restored = torch.from_numpy(deblur(pixels, model, device, axes=axes, tiling=tiling))
-        return restored[None] if grey else restored.permute(2, 0, 1)
-
-    return restore
-
-
-def _pairs(
-    groups: Sequence[tuple[str, Degradation]],
-    photographs: ImageCache,
-    frames: ImageCache | None,
-    counts: tuple[int, int],
-    crop: int,
-) -> Iterator[ValidationPair]:
-    """Yield the pairs of all groups; ``counts`` are those of photographs and of frames."""
-    from ..acceptance.frames import grey_frames, microscopy_frames
-    from ..validation import degraded
-
-    for preset, degradation in groups:
-        if preset != FRAMES_PRESET:
-            images = ((photographs.names[i], photographs.image(i)) for i in range(counts[0]))
-            yield from degraded(preset, images, degradation, crop)
-            continue
-        grey = microscopy_frames() if frames is None else grey_frames(frames)
-        repeated = itertools.islice(itertools.cycle(grey), counts[1])
-        for pair in degraded(preset, repeated, degradation, crop):
-            # A grey camera has one noise, not three.
-            yield replace(pair, blurred=pair.blurred[:1], sharp=pair.sharp[:1])
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _caption(count: int, crop: int) -> str:
@@ -216,5 +268,5 @@ def _caption(count: int, crop: int) -> str:
 
     return (
         f"{count} photographs of {crop} pixels, camera shake in linear light. While one setting "
-        f"varies, the others are: path {BLUR:g} pixels, noise {NOISE:g}, exposure {EXPOSURE:g}."
+        f"varies, the others are: blur of {BLUR:g} pixels, noise {NOISE:g}, exposure {EXPOSURE:g}."
     )

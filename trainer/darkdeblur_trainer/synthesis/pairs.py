@@ -48,6 +48,9 @@ class Pairs:
         (B,) bool: whether the whole picture was blurred with its kernel.
     linear_light : Tensor
         (B,) bool: whether it was blurred in linear light, and not as it is encoded.
+    clean : Tensor, optional
+        (B, 3, H, W) in 0..1: the blurred pictures before noise, rounding and JPEG, which is what
+        a perfect denoiser would make of them; if it was asked for.
     """
 
     blurred: Tensor
@@ -55,6 +58,7 @@ class Pairs:
     kernels: Tensor
     uniform: Tensor
     linear_light: Tensor
+    clean: Tensor | None = None
 
 
 class PairSynthesizer:
@@ -150,7 +154,7 @@ class PairSynthesizer:
         drawn = self._settings.draw(random)
         return blur_points(random, drawn, self._by_size[drawn["choice"]])
 
-    def __call__(self, sharp: Tensor, samples: Sequence[int]) -> Pairs:
+    def __call__(self, sharp: Tensor, samples: Sequence[int], *, clean: bool = False) -> Pairs:
         """Degrade sharp crops.
 
         Parameters
@@ -159,6 +163,8 @@ class PairSynthesizer:
             (B, 3, H + 2 m, W + 2 m) uint8 or float in 0..1, where m is `margin`.
         samples : sequence of int
             Their B indices.
+        clean : bool
+            Whether the blurred pictures without noise are wanted, too.
 
         Returns
         -------
@@ -174,13 +180,14 @@ class PairSynthesizer:
         linear = drawn["linear_light"] > 0
         if self.fixed_shapes:
             quarters = _quarters_of(samples)
-            blurred, target = self._degrade(
-                sharp, kernels, points, drawn, numbers, self.degradations, quarters
+            blurred, target, noiseless = self._degrade(
+                sharp, kernels, points, drawn, numbers, self.degradations, quarters, clean
             )
-            return Pairs(blurred, target, kernels, uniform, linear)
+            return Pairs(blurred, target, kernels, uniform, linear, noiseless)
         m = self.margin
         blurred = torch.empty(len(sharp), 3, sharp.shape[2] - 2 * m, sharp.shape[3] - 2 * m)
         target = torch.empty_like(blurred)
+        noiseless = torch.empty_like(blurred) if clean else None
         for place, degradation in enumerate(self.degradations):
             rows = (drawn["choice"] == place).nonzero()[:, 0]
             if len(rows):
@@ -189,11 +196,13 @@ class PairSynthesizer:
                     TURNING: of_rows["turns"].nonzero()[:, 0],
                     MOVING: of_rows["moves"].nonzero()[:, 0],
                 }
-                blurred[rows], target[rows] = self._degrade(
+                blurred[rows], target[rows], found = self._degrade(
                     sharp[rows], kernels[rows], points[rows], of_rows, numbers[rows],
-                    (degradation,), varying,
+                    (degradation,), varying, clean,
                 )  # fmt: skip
-        return Pairs(blurred, target, kernels, uniform, linear)
+                if noiseless is not None and found is not None:
+                    noiseless[rows] = found
+        return Pairs(blurred, target, kernels, uniform, linear, noiseless)
 
     def _degrade(
         self,
@@ -204,8 +213,9 @@ class PairSynthesizer:
         numbers: Tensor,
         kinds: Kinds,
         varying: dict[int, Rows],
-    ) -> tuple[Tensor, Tensor]:
-        """Return the blurred images and their targets.
+        clean: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the blurred images, their targets and, if asked for, `Pairs.clean`.
 
         ``varying`` says which samples may turn and which may have a moving object.
         """
@@ -223,9 +233,10 @@ class PairSynthesizer:
                 changed = change(light[rows], blurred[rows], points[rows], of_rows, numbers[rows])
                 flag = of_rows["turns" if some == TURNING else "moves"][:, None, None, None]
                 blurred[rows] = torch.where(flag > 0, changed, blurred[rows])
+        noiseless = self._encode(blurred, wide, kinds) if clean else None
         blurred = self._record(blurred, wide, numbers, kinds)
         inner = light[..., m : light.shape[-2] - m, m : light.shape[-1] - m]
-        return blurred, self._encode(inner, wide, kinds)
+        return blurred, self._encode(inner, wide, kinds), noiseless
 
     def _turned(
         self,
@@ -271,7 +282,9 @@ class PairSynthesizer:
         cos, sin = torch.cos(math.pi * draw[2]), torch.sin(math.pi * draw[2])
         long = (0.1 + 0.3 * draw[3]) * height
         short = long * (0.3 + 0.7 * draw[4])
-        distance = torch.hypot((columns * cos + rows * sin) / long, (rows * cos - columns * sin) / short)
+        distance = torch.hypot(
+            (columns * cos + rows * sin) / long, (rows * cos - columns * sin) / short
+        )
         mask = ((1 - distance) * short + 0.5).clamp(0, 1)[:, None]
         layers = blur(torch.cat([light * mask, mask], dim=1), kernels)
         return layers[:, :3] + (1 - layers[:, 3:]) * blurred
