@@ -94,7 +94,7 @@ class Settings:
     minutes: float = 3.0
     batch: int = 64
     crop: int = 256
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.03
     ema_decay: float = 0.997
     clip_norm: float = 1.0
@@ -217,6 +217,9 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
+        # A gradient that is not finite would end the run: such a step only goes on as before.
+        for parameter in parameters:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
         optimizer.step()
         with torch.no_grad():
             # The first steps' weights are forgotten sooner.
