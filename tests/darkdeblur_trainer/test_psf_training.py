@@ -47,7 +47,7 @@ def test_training_reduces_the_loss_and_goes_on(photographs, tmp_path):
     def run(steps: int) -> None:
         result = fit(
             photographs, tmp_path, SETTINGS, config=CONFIG, recipe=RECIPE, device="cpu",
-            log_seconds=0.0, max_steps=steps, half=True,
+            cache_folder=tmp_path / "images", log_seconds=0.0, max_steps=steps, half=True,
         )  # fmt: skip
         assert result == {}
 
@@ -74,7 +74,10 @@ def test_training_reduces_the_loss_and_goes_on(photographs, tmp_path):
 
 def test_a_run_at_its_end_is_validated_by_size(photographs, tmp_path):
     settings = dataclasses.replace(SETTINGS, minutes=1e-6)
-    result = fit(photographs, tmp_path, settings, config=CONFIG, recipe=RECIPE, device="cpu")
+    result = fit(
+        photographs, tmp_path, settings, config=CONFIG, recipe=RECIPE, device="cpu",
+        cache_folder=tmp_path / "images",
+    )  # fmt: skip
     assert sum(row["samples"] for row in result["rows"]) == settings.validation
     assert len(result["samples"]) == settings.validation
     for row in result["rows"]:

@@ -37,7 +37,13 @@ from napari_darkdeblur.psf.network import (
 )
 
 from .checkpoint import CheckpointFolder
-from .data import CropSampler, ImageCache, cache_images, find_images
+from .data import (
+    CropSampler,
+    ImageCache,
+    cache_images,
+    default_cache_folder,
+    find_images,
+)
 from .muon import Muon
 from .synthesis import Degradation, Pairs, PairSynthesizer
 
@@ -94,7 +100,7 @@ class Settings:
     minutes: float = 3.0
     batch: int = 64
     crop: int = 256
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.03
     ema_decay: float = 0.997
     clip_norm: float = 1.0
@@ -136,7 +142,7 @@ def fit(
     device : torch.device or str, optional
         Where to train; a GPU by default, if there is one.
     cache_folder : pathlib.Path, optional
-        Where decoded photographs are kept; ``out / "images"`` by default.
+        Where decoded photographs are kept; the user's cache folder by default.
     compile : bool
         Whether the network is compiled.
     half : bool
@@ -161,7 +167,9 @@ def fit(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out.mkdir(parents=True, exist_ok=True)
     config = config or KernelNetConfig()
-    train_images, held_out = load_images(data, cache_folder or out / "images", settings, device)
+    train_images, held_out = load_images(
+        data, cache_folder or default_cache_folder(), settings, device
+    )
     synthesizer = PairSynthesizer(recipe, settings.seed, device)
     sampler = CropSampler((train_images,), settings.crop + 2 * synthesizer.margin, settings.seed)
     torch.manual_seed(settings.seed)
@@ -169,7 +177,7 @@ def fit(
     net = KernelNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False)
     optimizer = Muon(net.parameters(), lr=settings.learning_rate)
-    checkpoints = CheckpointFolder(out / "checkpoints")
+    checkpoints = CheckpointFolder(out / "checkpoints", keep=1)
     step, elapsed_before = 0, 0.0
     state = checkpoints.load_latest()
     if state is not None:
@@ -217,6 +225,9 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
+        # A gradient that is not finite would end the run: such a step only goes on as before.
+        for parameter in parameters:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
         optimizer.step()
         with torch.no_grad():
             # The first steps' weights are forgotten sooner.

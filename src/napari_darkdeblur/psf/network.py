@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import DarkDeblurError
+from ..network.guides import wiener
 
 FORMAT = "kernel-net"
 # Smaller pictures are smaller than the kernels at the coarsest scale.
@@ -207,7 +208,7 @@ class KernelNet(nn.Module):
             if stages:
                 with torch.no_grad():
                     before = _enlarged(stages[-1].kernels, size)
-                    sharpened = wiener(luminance, before, self.config.wiener)
+                    sharpened = torch.cat(wiener(luminance, before, self.config.wiener), dim=1)
             else:
                 before = luminance.new_zeros(len(light), size, size)
                 sharpened = luminance.expand(-1, len(self.config.wiener), -1, -1)
@@ -454,50 +455,6 @@ class ResidualBlock(nn.Module):
         """Apply the block to (N, width, H, W)."""
         change: Tensor = self.second(F.silu(self.first(F.silu(x))))
         return x + change
-
-
-def wiener(image: Tensor, kernels: Tensor, regularisations: Sequence[float]) -> Tensor:
-    """Divide kernels out of images by Wiener filters.
-
-    The signal is assumed to be as smooth as natural images are: noise is held down in proportion
-    to 0.1 plus the Laplacian's spectrum.
-
-    Parameters
-    ----------
-    image : Tensor
-        (N, 1, H, W).
-    kernels : Tensor
-        (N, K, K), each of sum 1, the middle pixel the origin.
-    regularisations : sequence of float
-        The F filters' weights of smoothness.
-
-    Returns
-    -------
-    Tensor
-        (N, F, H, W).
-    """
-    size = kernels.shape[-1]
-    height, width = image.shape[-2:]
-    # Beyond the border the image is mirrored and fades to its mean, which suits the wrap-around.
-    margin = min(size // 2, height - 1, width - 1)
-    mean = image.mean(dim=(2, 3), keepdim=True)
-    padded = F.pad(image - mean, (margin,) * 4, mode="reflect")
-    rows, columns = (
-        torch.arange(1, n + 2 * margin + 1, device=image.device) for n in (height, width)
-    )
-    rows, columns = (
-        (torch.minimum(places, places.flip(0)) / margin).clamp(max=1) for places in (rows, columns)
-    )
-    padded = padded * rows[:, None] * columns
-    shape = padded.shape[-2:]
-    transfer = torch.fft.rfft2(_origin_first(kernels, shape))[:, None]
-    vertical = 2 - 2 * torch.cos(2 * torch.pi * torch.fft.fftfreq(shape[0], device=image.device))
-    horizontal = 2 - 2 * torch.cos(2 * torch.pi * torch.fft.rfftfreq(shape[1], device=image.device))
-    smoothness = 0.1 + vertical[:, None] + horizontal
-    weights = torch.tensor(regularisations, device=image.device)[:, None, None]
-    filters = transfer.conj() / (_power(transfer) + weights * smoothness)
-    sharp: Tensor = torch.fft.irfft2(torch.fft.rfft2(padded) * filters, s=shape)
-    return mean + sharp[..., margin : margin + height, margin : margin + width]
 
 
 def _origin_first(kernels: Tensor, shape: Sequence[int]) -> Tensor:

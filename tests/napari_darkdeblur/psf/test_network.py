@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_darkdeblur.psf.network import KernelNet, KernelNetConfig, wiener
+from napari_darkdeblur.psf.network import KernelNet, KernelNetConfig
 
 SMALL = KernelNetConfig(
     kernel_size=25, widths=(8, 16), kernel_widths=(8, 16), groups=2, scales=(2, 1)
@@ -67,26 +67,6 @@ def test_every_picture_of_a_batch_stands_for_itself(net):
     light = scenes(3, 128, 128)
     alone = torch.cat([net(one[None]).kernels for one in light])
     torch.testing.assert_close(net(light).kernels, alone, rtol=1e-3, atol=1e-6)
-
-
-def test_the_wiener_filter_undoes_a_blur_and_leaves_the_picture_in_place():
-    sharp = scenes(1, 160, 200).mean(dim=1, keepdim=True)
-    kernel = torch.zeros(1, 13, 13)
-    kernel[0, 6, 5:9] = torch.tensor([0.2, 0.6, 0.15, 0.05])
-    blurred = F.conv2d(F.pad(sharp, (6,) * 4, mode="reflect"), kernel.flip(1, 2)[None])
-    restored = wiener(blurred, kernel, (1e-4, 1.0))
-    inner = (..., slice(20, -20), slice(20, -20))
-    before = (blurred - sharp)[inner].square().mean()
-    errors = (restored - sharp)[inner].square().mean(dim=(0, 2, 3))
-    assert errors[0] < before / 10
-    assert errors[0] < errors[1]
-
-
-def test_a_point_as_kernel_changes_nothing():
-    picture = scenes(1, 128, 128).mean(dim=1, keepdim=True)
-    point = torch.zeros(1, 25, 25)
-    point[0, 12, 12] = 1
-    torch.testing.assert_close(wiener(picture, point, (1e-7,)), picture, rtol=0, atol=1e-4)
 
 
 def test_a_configuration_survives_its_description():
