@@ -35,8 +35,8 @@ from darkdeblur_trainer.data import cache_images, find_images
 from darkdeblur_trainer.synthesis import Degradation
 from darkdeblur_trainer.validation import ValidationPair, as_saved, degraded
 from napari_darkdeblur.metrics import psnr
-from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 from napari_darkdeblur.metrics.with_reference import MS_SSIM_LEAST_SIDE
+from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 
 from .conftest import scene
 

@@ -57,7 +57,7 @@ def test_a_kernel_is_as_large_as_asked_for(shape: str, radius: float):
 
 def test_sizes_are_drawn_evenly_on_a_logarithmic_scale():
     sizes = moments(kernels_of(1024, blur_radius=(1.0, 9.0), straight_motion=0, defocus_disc=0))[1]
-    shares = [(sizes < edge).float().mean().item() for edge in (3 ** 0.5, 3.0, 3 ** 1.5)]
+    shares = [(sizes < edge).float().mean().item() for edge in (3**0.5, 3.0, 3**1.5)]
     assert shares == pytest.approx([0.25, 0.5, 0.75], abs=0.06)
 
 

@@ -14,8 +14,8 @@ from scipy.signal import convolve
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from darkdeblur_trainer.synthesis.jpeg import jpeg, jpeg_tables
-from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
 from darkdeblur_trainer.synthesis.poisson import poisson
+from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
 
 from .conftest import scene
 

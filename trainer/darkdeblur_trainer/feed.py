@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from napari_darkdeblur.network.guides import wiener_guides
+
 from .config import TrainConfig
 from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
 from .data.layouts import read_split
 from .parallel import Processes
-from napari_darkdeblur.network.guides import wiener_guides
-
-from .synthesis import PairSynthesizer, Pairs, told_kernels
+from .synthesis import Pairs, PairSynthesizer, told_kernels
 from .synthesis.known_kernels import KnownKernels
 from .synthesis.sample_random import SampleRandom, Stream, sample_numbers
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_darkdeblur.network import DarkDeblurNet, load_weights
+from napari_darkdeblur.network.blocks import ContextualGate, Upsample
 
 from .config import ConfigError, OptimizerConfig, TrainConfig
 from .discriminator import Discriminator
@@ -188,13 +189,17 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
                     block.shortcut.excite.weight.zero_()
                     block.shortcut.excite.bias.fill_(_OPEN)
     for level in range(old.levels - 1, new.levels - 1):
-        if new.contextual_gate:
-            conv = target.gates[level].conv
-            channels = conv.in_channels
-            conv.weight.zero_()
-            conv.weight[range(channels), range(channels), 1, 1] = 1
-            conv.bias[channels:] = _OPEN
-        target.up[level].expand.weight.zero_()
+        gate, up = target.gates[level], target.up[level]
+        if isinstance(gate, ContextualGate):
+            channels = gate.conv.in_channels
+            bias = gate.conv.bias
+            assert bias is not None
+            gate.conv.weight.zero_()
+            for channel in range(channels):
+                gate.conv.weight[channel, channel, 1, 1] = 1
+            bias[channels:] = _OPEN
+        assert isinstance(up, Upsample)
+        up.expand.weight.zero_()
     state = source.state_dict()
     if new.guides > old.guides:
         # The stem folds each channel's square of pixels into channels that lie side by side.

@@ -62,7 +62,7 @@ def perfect_denoiser(pair: ValidationPair) -> Tensor:
 
 
 def nl_means(pair: ValidationPair) -> Tensor:
-    """Denoise by non-local means (Buades, Coll and Morel, CVPR 2005) at the noise that it estimates.
+    """Denoise by non-local means (Buades, Coll and Morel, CVPR 2005), the noise estimated.
 
     Parameters and result are those of `perfect_denoiser`; the noise-free image is not needed.
     """

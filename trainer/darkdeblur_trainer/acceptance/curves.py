@@ -73,7 +73,7 @@ class Point:
 
 
 def degradation_at(axis: Axis, value: float) -> Degradation:
-    """Return what is done to photographs at a point: everything fixed, only the paths' shapes differ."""
+    """Return what is done to photographs at a point: only the paths' shapes are random."""
     at = {"blur": BLUR, "noise": NOISE, "darkness": EXPOSURE, axis.name: value}
     settings: dict[str, Any] = {
         "preset": "night",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_darkdeblur.network import LoadedModel
 from napari_darkdeblur.network.guides import wiener_guides
-from napari_darkdeblur.psf import PSF, PSFError, estimate
+from napari_darkdeblur.psf import PSFError, estimate
 from napari_darkdeblur.psf.estimation import CONFIDENT
 from napari_darkdeblur.restore import deblur
 

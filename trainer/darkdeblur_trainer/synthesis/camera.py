@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len  # type: ignore[import-untyped]
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
@@ -85,9 +85,7 @@ class Camera:
             light = self._add_lamps(light, drawn, numbers, max(kind.lamps for kind in kinds))
         return light
 
-    def _lift_highlights(
-        self, light: Tensor, encoded: Tensor, drawn: dict[str, Tensor]
-    ) -> Tensor:
+    def _lift_highlights(self, light: Tensor, encoded: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Make small saturated areas brighter than white."""
         # Relative to white after the exposure cut: a lamp saturates the sensor in the dark, too.
         # It grows from the threshold to white, as a lamp's rim does.

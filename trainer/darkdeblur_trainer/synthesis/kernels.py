@@ -212,7 +212,9 @@ def scaled_to(points: Tensor, rms_radius: Tensor) -> Tensor:
     size = points.square().sum(dim=2).mean(dim=1).sqrt().clamp(min=1e-9)
     points = points * (rms_radius / size)[:, None, None]
     limit = (_REACH * rms_radius)[:, None, None]
-    return points * (limit / points.norm(dim=2, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+    distance = points.norm(dim=2, keepdim=True).clamp(min=1e-9)
+    moved_in: Tensor = points * (limit / distance).clamp(max=1)
+    return moved_in
 
 
 def turned_points(points: Tensor, angle: Tensor, places: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ class PairSynthesizer:
             rows = (drawn["choice"] == place).nonzero()[:, 0]
             if len(rows):
                 of_rows = {name: value[rows] for name, value in drawn.items()}
-                varying = {
+                varying: dict[int, Rows] = {
                     TURNING: of_rows["turns"].nonzero()[:, 0],
                     MOVING: of_rows["moves"].nonzero()[:, 0],
                 }

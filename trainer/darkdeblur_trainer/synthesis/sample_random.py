@@ -111,7 +111,11 @@ class SampleRandom:
     def _fractions(self, stream: Stream, count: int) -> Tensor:
         """Return (B, blocks, 4) whole numbers below 2**24 as float32."""
         index = self.indices[:, None]
-        block = torch.arange((count + 3) // 4, device=self.indices.device)[None, :]
+        blocks = (count + 3) // 4
+        # 0, 1, 2, ..., but loaded from memory: a compiler for GPUs takes torch.arange for an index
+        # of 32 bits, and the generator's multipliers do not fit those.
+        ones = torch.ones(blocks, dtype=torch.int64, device=self.indices.device)
+        block = (ones.cumsum(dim=0) - 1)[None, :]
         words = philox_4x32(
             (
                 block,

@@ -83,13 +83,11 @@ class SettingsTable:
             "shape": (of_shape[1][:, None] * shapes[:, -1:] >= shapes[:, :-1]).sum(dim=1),
             "defocus_radius": uniform("defocus_radius", of_shape[2]),
             "turns": (
-                (quarter == TURNING)
-                & (of_shape[3] < QUARTERS * field("camera_turn_probability"))
+                (quarter == TURNING) & (of_shape[3] < QUARTERS * field("camera_turn_probability"))
             ).float(),
             "camera_turn": uniform("camera_turn", of_shape[4]),
             "moves": (
-                (quarter == MOVING)
-                & (of_shape[5] < QUARTERS * field("moving_object_probability"))
+                (quarter == MOVING) & (of_shape[5] < QUARTERS * field("moving_object_probability"))
             ).float(),
             "object_radius": log_uniform("blur_radius", of_shape[6]),
             "grey": (of_shape[7] < field("grey")).float(),
