@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len  # type: ignore[import-untyped]
+from scipy.fft import next_fast_len  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
 # Strengths of regularisation, from bold to cautious; one guide each.
@@ -91,9 +91,7 @@ def wiener(light: Tensor, kernels: Tensor, regularisation: tuple[float, ...]) ->
     padded, top, left = _continued(light, padding)
     rows, columns = padded.shape[-2:]
     mean = light.mean(dim=(2, 3), keepdim=True)
-    window = (
-        _fade(rows, top, height, light)[:, None] * _fade(columns, left, width, light)[None, :]
-    )
+    window = _fade(rows, top, height, light)[:, None] * _fade(columns, left, width, light)[None, :]
     spectrum = torch.fft.rfft2(mean + (padded - mean) * window)
     transfer = torch.fft.rfft2(
         torch.roll(
@@ -131,5 +129,7 @@ def _continued(light: Tensor, padding: int) -> tuple[Tensor, int, int]:
 def _fade(whole: int, start: int, length: int, like: Tensor) -> Tensor:
     """Return 1 inside, falling to 0 at both ends of the continued length."""
     place = torch.arange(whole, device=like.device, dtype=like.dtype)
-    inside = torch.minimum(place / max(start, 1), (whole - 1 - place) / max(whole - start - length, 1))
+    inside = torch.minimum(
+        place / max(start, 1), (whole - 1 - place) / max(whole - start - length, 1)
+    )
     return inside.clamp(0, 1)
