@@ -27,7 +27,8 @@ def _run(arguments: argparse.Namespace) -> int:
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         mark = "*" if entry is default else " "
-        print(f"{mark} {entry.name:<{width}}  {entry.origin:<7}  {entry.summary}".rstrip())
+        summary = f"{entry.summary} Takes a kernel (--psf)." if entry.guides else entry.summary
+        print(f"{mark} {entry.name:<{width}}  {entry.origin:<7}  {summary.strip()}".rstrip())
     if not entries:
         print("There are no models.")
     if default is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
+from scipy.fft import next_fast_len  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
 # Strengths of regularisation, from bold to cautious; one guide each.

@@ -35,6 +35,8 @@ class ModelEntry:
         The card's line, or why the file cannot be used.
     usable : bool
         Whether its header could be read.
+    guides : int
+        Number of images that it is given beside the picture, see `GeneratorConfig`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ModelEntry:
     origin: Literal["bundled", "user"]
     summary: str
     usable: bool
+    guides: int = 0
 
 
 def models_folder() -> Path:
@@ -71,10 +74,13 @@ def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
     for origin, folder in origins:
         for path in sorted(folder.glob("[!.]*.safetensors")):
             try:
-                summary, usable = read_card(path).summary, True
+                card = read_card(path)
             except (WeightsError, OSError) as error:
-                summary, usable = f"cannot be used: {error}", False
-            entries.append(ModelEntry(path.stem, path, origin, summary, usable))
+                entry = ModelEntry(path.stem, path, origin, f"cannot be used: {error}", False)
+            else:
+                guides = card.generator.guides
+                entry = ModelEntry(path.stem, path, origin, card.summary, True, guides)
+            entries.append(entry)
     return entries
 
 

@@ -339,7 +339,9 @@ class Job:
         io = PlaneIO(view, plane, self.output, self.loaded, self._guides(plane))
         work = Work(plan, plane, view.plane_count, self.clock)
         steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
-        with contextlib.closing(steps):
+        with contextlib.ExitStack() as stack:
+            stack.callback(io.release_guides)  # steps that never began do not
+            stack.enter_context(contextlib.closing(steps))
             for _ in range(plan.tile_count):
                 self._check_stop()
                 # Set up anew for each step: between steps the caller's code runs.
