@@ -37,6 +37,7 @@ from darkdeblur_trainer.validation import ValidationPair, as_saved, degraded
 from napari_darkdeblur.metrics import psnr
 from napari_darkdeblur.metrics.with_reference import MS_SSIM_LEAST_SIDE
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
+from napari_darkdeblur.psf import PSF
 
 from .conftest import scene
 
@@ -290,7 +291,7 @@ def test_a_model_searches_for_the_psf_with_its_own_eyes(guided, monkeypatch):
         assert linear_light
         kernel = pair.kernel.numpy()
         assert not np.allclose(restorer.blind(image), restorer.guided(image, kernel), atol=1e-3)
-        return ways.PSF(kernel, "found", confidence=sure)
+        return PSF(kernel, "found", confidence=sure)
 
     monkeypatch.setattr(ways, "estimate", found)
     none, true = (ways.model_way(model, psf)(pair) for psf in ("none", "true"))
