@@ -82,7 +82,7 @@ def _with_found_psf(model: LoadedModel) -> Way:
         except PSFError:  # too small an image: what a user gets then is restored without
             return _guided(model, pair.blurred, None, pair.linear_light)
         sure = psf.confidence is not None and psf.confidence >= CONFIDENT
-        kernel = torch.from_numpy(psf.kernel.copy()) if sure else None
+        kernel = torch.tensor(psf.kernel) if sure else None
         return _guided(model, pair.blurred, kernel, pair.linear_light)
 
     return restore
@@ -98,10 +98,10 @@ class _Restorer:
         return self._restored(image, None)
 
     def guided(self, image: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
-        return self._restored(image, torch.from_numpy(kernel))
+        return self._restored(image, torch.tensor(kernel))
 
     def _restored(self, image: NDArray[Any], kernel: Tensor | None) -> NDArray[Any]:
-        blurred = torch.from_numpy(image).permute(2, 0, 1)
+        blurred = torch.tensor(image).permute(2, 0, 1)
         restored = _guided(self.model, blurred, kernel, self.linear_light)
         return np.ascontiguousarray(restored.clamp(0, 1).permute(1, 2, 0).numpy())
 
