@@ -181,6 +181,12 @@ def test_the_plain_denoiser_removes_noise_and_no_blur():
         assert after < 0.5 * before
 
 
+def test_bm3d_is_its_users_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "bm3d", None)
+    with pytest.raises(baselines.DenoiserError, match="non-commercial"):
+        baselines.require_bm3d()
+
+
 def test_rows_tell_means_gains_and_what_is_deblurring():
     found = scores(
         degraded("group", images(3), Degradation(preset="night"), 112, clean=True),
