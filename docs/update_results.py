@@ -1,19 +1,22 @@
-"""Put what the bundled weights gain into README and model card: numbers and picture.
+r"""Put what the bundled weights gain into README and model card: numbers and picture.
 
 Run it after the bundled weights have changed, from the repository:
 
-    darkdeblur-train validate VALIDATE --csv docs/models/NAME-results.csv --overwrite
+    darkdeblur-train validate VALIDATE --csv docs/models/NAME-results.csv \
+        --measurements docs/models/NAME-objects.csv --overwrite
     python docs/update_results.py
 
-The first command measures, which takes minutes; its file is kept. The second runs
+The first command measures, which takes half an hour; its files are kept. The second runs
 ``darkdeblur demo``, replaces ``docs/images/demo.jpg``, and rewrites what stands between the marks
-``<!-- demo -->``/``<!-- results -->`` and ``<!-- end -->``.
+``<!-- demo -->``/``<!-- results -->``/``<!-- objects -->`` and ``<!-- end -->``. README gets the
+gains, the card the gains, everything about the models, and, if they were kept, the measurements of
+objects. With ``--tables`` nothing is run, only the tables are rewritten.
 """
 
 from __future__ import annotations
 
-import csv
 import re
+import sys
 import tempfile
 from contextlib import redirect_stdout
 from io import StringIO
@@ -21,18 +24,22 @@ from pathlib import Path
 
 from PIL import Image
 
-from darkdeblur_trainer.acceptance.scores import METRICS, Score, rows
-from darkdeblur_trainer.acceptance.tables import TO_INPUT, table
+from darkdeblur_trainer.acceptance.objects import object_table, read_objects
+from darkdeblur_trainer.acceptance.scores import INPUT, PERFECT_DENOISER, rows
+from darkdeblur_trainer.acceptance.tables import gain_table, of_models, read_csv, table
+from darkdeblur_trainer.acceptance.ways import PSF_LABELS
 from napari_darkdeblur.cli import main
-from napari_darkdeblur.metrics import metric_of
 from napari_darkdeblur.weights import DEFAULT_MODEL
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 CARD = DOCS / "models" / f"{DEFAULT_MODEL}.md"
 RESULTS = DOCS / "models" / f"{DEFAULT_MODEL}-results.csv"
-# Those with the true kernel belong into the card, where it is said what they are.
-IN_README = ("blurred", DEFAULT_MODEL)
+OBJECTS = DOCS / "models" / f"{DEFAULT_MODEL}-objects.csv"
+# All others belong into the card, where it is said what they are.
+IN_README = (
+    INPUT, *(DEFAULT_MODEL + label for label in PSF_LABELS.values()), PERFECT_DENOISER, "NL-means",
+)  # fmt: skip
 
 
 def run_demo() -> str:
@@ -48,26 +55,18 @@ def run_demo() -> str:
     return f"```text\n{printed.getvalue().split(chr(10) * 2)[0]}\n```"
 
 
-def read_scores() -> list[Score]:
-    """Return what ``validate --csv`` wrote."""
-    labels = {key: metric_of(key).label for key in METRICS}
-    found = []
-    with RESULTS.open(newline="", encoding="utf-8") as stream:
-        for line in csv.DictReader(stream):
-            metrics = {key: float(line[name]) for key, name in labels.items() if line[name]}
-            to_input = float(line[TO_INPUT]) if line[TO_INPUT] else None
-            found.append(Score(line["blur"], line["image"], line["restored by"], metrics, to_input))
-    return found
-
-
-def result_tables() -> list[tuple[Path, str]]:
-    """Return the documents with a table of results, and each one's table."""
-    found = read_scores()
-    short = [score for score in found if score.way in IN_README]
-    return [
-        (path, table(rows(scores), ["unblurred"], markdown=True))
-        for path, scores in ((README, short), (CARD, found))
+def result_tables() -> list[tuple[Path, str, str]]:
+    """Return the documents with tables of results: the document, the mark, the table."""
+    lines = rows(read_csv(RESULTS))
+    short = [line for line in lines if line.way in IN_README]
+    details = table(of_models(lines), ["unblurred"], markdown=True)
+    tables = [
+        (README, "results", gain_table(short, markdown=True)),
+        (CARD, "results", f"{gain_table(lines, markdown=True)}\n\n{details}"),
     ]
+    if OBJECTS.exists():
+        tables.append((CARD, "objects", object_table(read_objects(OBJECTS), markdown=True)))
+    return tables
 
 
 def replaced(path: Path, mark: str, text: str) -> str:
@@ -82,16 +81,15 @@ def replaced(path: Path, mark: str, text: str) -> str:
     return changed
 
 
-def update() -> None:
-    """Rewrite everything."""
-    replacements = [
-        (README, "demo", run_demo()),
-        *((path, "results", text) for path, text in result_tables()),
-    ]
+def update(tables_only: bool) -> None:
+    """Rewrite everything, or only the tables of what is kept."""
+    replacements = result_tables()
+    if not tables_only:
+        replacements.append((README, "demo", run_demo()))
     for path, mark, text in replacements:
         path.write_text(replaced(path, mark, text), encoding="utf-8")
-        print(path)
+        print(f"{path}: {mark}")
 
 
 if __name__ == "__main__":
-    update()
+    update(sys.argv[1:] == ["--tables"])

@@ -78,6 +78,19 @@ def test_a_gpus_way_of_making_pairs_gives_the_same_pairs():
     assert torch.allclose(one.sharp, other.sharp, atol=1e-6)
 
 
+def test_the_blurred_picture_without_noise_is_given_if_asked_for_and_changes_no_pair():
+    by_degradation = PairSynthesizer(_both(), seed=1)
+    together = PairSynthesizer(_both(), seed=1, fixed_shapes=True)
+    sharp = _sharp(by_degradation, 4)
+    plain = by_degradation(sharp, range(4))
+    one, other = (make(sharp, range(4), clean=True) for make in (by_degradation, together))
+    assert plain.clean is None
+    assert torch.equal(one.blurred, plain.blurred)
+    assert torch.allclose(one.clean, other.clean, atol=1e-6)
+    noise = (one.clean - one.blurred).abs().amax(dim=(1, 2, 3))
+    assert (noise > 1e-3).all()
+
+
 def test_the_steps_compile_as_one_graph_each(monkeypatch):
     compile_ = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", compile_)

@@ -51,7 +51,7 @@ def add_to(commands: Any) -> None:
         "--tiling",
         action="append",
         choices=["whole", "exact", "local", "fast"],
-        help="how to restore without a PSF (default: whole); may be repeated",
+        help="how to restore (default: whole); may be repeated",
     )
     parser.add_argument(
         "--group",
@@ -205,8 +205,9 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
     """Return ways of restoring by models, by what the table calls them."""
     from napari_darkdeblur.network import list_models
     from napari_darkdeblur.restore import load_model
+    from napari_darkdeblur.restore.psfs import takes_guides
 
-    from ..acceptance.ways import PSF_LABELS, model_way, takes_psf
+    from ..acceptance.ways import PSF_LABELS, model_way
 
     psfs = list(dict.fromkeys(arguments.psf.split(",")))
     for psf in psfs:
@@ -215,7 +216,7 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
     bundled = [str(entry.path) for entry in list_models() if entry.origin == "bundled"]
     given = arguments.model or bundled
     models = [load_model(name, arguments.device) for name in given]
-    if "none" not in psfs and not any(takes_psf(model) for model in models):
+    if "none" not in psfs and not any(takes_guides(model.config) for model in models):
         raise CommandError(f"--psf {arguments.psf} measures nothing: none of the models takes one.")
     found = [model.name for model in models]
     tilings = arguments.tiling or ["whole"]
@@ -224,12 +225,11 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
         # Two files of the same name in different folders are told apart by what was typed.
         label = model.name if found.count(model.name) == 1 else text
         for psf in psfs:
-            if psf != "none":
-                if takes_psf(model):
-                    ways[label + PSF_LABELS[psf]] = model_way(model, psf)
+            if psf != "none" and not takes_guides(model.config):
                 continue
             for tiling in tilings:
-                name = label if len(tilings) == 1 else f"{label}, {tiling}"
+                name = label + PSF_LABELS[psf]
+                name += "" if len(tilings) == 1 else f", {tiling}"
                 ways[name] = model_way(model, psf, tiling)
     return ways
 
