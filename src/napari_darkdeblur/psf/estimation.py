@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import DarkDeblurError
+from ..network.guides import wiener
 from .kernel import PSF, PSFError, similarity
 from .light import saturated, to_light, to_values
 from .points import find_streaks
@@ -56,25 +57,33 @@ class _Start:
     ----------
     radius : int
         Largest radius of the kernel in pixels.
-    ridge, sparsity : float
-        Weights of the kernel's squares and of its sum in the least squares, relative to the
-        gradients' energy and to the strongest correlation.
-    floor : float
-        Share of the kernel's maximum below which values are cut off.
+    sparsity : float
+        Threshold on the kernel's values in the least squares, in standard deviations of what
+        noise and unexplained gradients make of them.
+    even : bool
+        Whether gradients count relative to the local brightness: dark parts then say as much
+        as bright ones, and so does their noise.
+    unguided : bool
+        Whether the picture is made sharp by a Wiener filter and the network without a kernel,
+        instead of by the network with the kernel.
     """
 
     radius: int
-    ridge: float = 0.02
-    sparsity: float = 0.01
-    floor: float = 0.03
+    sparsity: float = 1.0
+    even: bool = True
+    unguided: bool = False
 
 
 @dataclass(frozen=True)
 class _Candidate:
+    """A kernel, what the network makes of the picture with it, and what speaks for it."""
+
     kernel: Kernel
-    restored: Image
-    residual: float
     origin: str
+    start: _Start
+    restored: Image
+    features: dict[str, float]
+    score: float = 0.0
 
 
 def estimate(
@@ -161,34 +170,100 @@ class _Search:
         self.done, self.total = 0.0, 1.0
 
     def run(self, max_radius: int, given: list[PSF]) -> PSF:
+        found = self.candidates(max_radius, given)
+        if not found:
+            return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
+        best = max(found, key=lambda candidate: candidate.score)
+        if self.progress is not None:
+            self.progress(1.0)
+        return PSF(best.kernel, best.origin, confidence=1 / (1 + math.exp(-best.score)))
+
+    def candidates(self, max_radius: int, given: list[PSF]) -> list[_Candidate]:
+        """Return kernels at full scale, each with what speaks for it."""
+        base = _Start(max_radius)
         starts = [
-            _Start(max_radius),
-            _Start(max(4, max_radius // 3)),
-            _Start(max_radius, ridge=0.05, sparsity=0.05),
+            base,
+            _Start(max_radius, sparsity=3.0, even=False),
+            _Start(max_radius, sparsity=2.0, unguided=True),
+            _Start(max(4, max_radius // 3), sparsity=2.0),
         ]
-        others = [(psf.kernel, psf.origin) for psf in given]
-        others += [
-            (psf.kernel, psf.origin)
-            for psf in find_streaks(
-                self.image, linear_light=self.linear_light, max_radius=max_radius
-            )
-        ]
-        self.total = 2.5 * len(starts) * _ITERATIONS + 3 * len(others)
-        found = []
+        drawn = given + find_streaks(
+            self.image, linear_light=self.linear_light, max_radius=max_radius
+        )
+        half = _Level.of(self.light, self.saturated, _HALF, self.linear_light)
+        early: list[tuple[Kernel, str, _Start]] = []
+        self.total = 2.5 * len(starts) + 1.5 * len(drawn) + 5 * _REFINED + 3
         for start in starts:
             kernel = self._coarse_to_fine(start)
             if kernel is not None:
-                found.append(self._candidate(kernel, "found"))
-        found += [self._candidate(kernel, origin) for kernel, origin in others]
-        if not found:
-            return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
-        # A point explains every picture without residual; it is not chosen by it.
-        found = [c for c in found if PSF(c.kernel, "").rms_radius > 0.5] or found
-        best = min(found, key=lambda candidate: candidate.residual)
-        agreement = float(np.median([similarity(best.kernel, c.kernel) for c in found]))
-        if self.progress is not None:
-            self.progress(1.0)
-        return PSF(best.kernel, best.origin, confidence=float(agreement > 0.7))
+                early.append((kernel, "found", start))
+        for psf in drawn:
+            kernel = _enlarged(np.array(psf.kernel), _HALF)
+            refined = self._improved(half, kernel, base, 2)
+            early.append((kernel, psf.origin, base))
+            if refined is not None:
+                early.append((refined, f"{psf.origin}, refined", base))
+        judged = self._judged(half, early)
+        self.early = judged
+        full = _Level.of(self.light, self.saturated, 1.0, self.linear_light)
+        finals = []
+        for candidate in _distinct(judged)[:_REFINED]:
+            enlarged = _enlarged(candidate.kernel, 1 / _HALF)
+            finals.append((enlarged, candidate.origin, candidate.start))
+            finals.append((self._refined(candidate), candidate.origin, candidate.start))
+        finals += [(np.array(psf.kernel), psf.origin, base) for psf in drawn[:2]]
+        return self._judged(full, finals, judged)
+
+    def _judged(
+        self,
+        level: _Level,
+        found: list[tuple[Kernel, str, _Start]],
+        others: list[_Candidate] | None = None,
+    ) -> list[_Candidate]:
+        plain = self._blind(level.image)
+        judge = _Judge(level, to_light(plain, self.linear_light))
+        kernels = [kernel for kernel, _, _ in found]
+        # Agreement is that of the early kernels, of which there are more.
+        pool = kernels if others is None else [other.kernel for other in others]
+        result = []
+        for kernel, origin, start in found:
+            restored = self._guided(level.image, kernel)
+            features = judge.features(kernel, to_light(restored, self.linear_light))
+            compared = kernel if others is None else _enlarged(kernel, _HALF)
+            alike = sorted(similarity(compared, other) for other in pool)
+            features["agreement"] = float(np.median(alike))
+            # The best is itself, or what it was made from.
+            features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
+            result.append(_Candidate(kernel, origin, start, restored, features, _score(features)))
+        return result
+
+    def _improved(
+        self, level: _Level, kernel: Kernel, start: _Start, iterations: int, keep: float = 0.1
+    ) -> Kernel | None:
+        """Alternate between restoring with a kernel and solving for it."""
+        largest = max(3, math.ceil(start.radius * level.scale))
+        radius = min(largest, math.ceil(kernel.shape[0] // 2 * 1.2) + 1)
+        current = _fitted(kernel, radius)
+        for _ in range(iterations):
+            sharp = self._guided(level.image, current)
+            solved = level.solve(to_light(sharp, self.linear_light), current, keep, start)
+            if solved is None:
+                return None
+            current = _fitted(_centred_kernel(solved), radius)
+            keep = min(0.6, keep * _SHARE_GROWTH)
+        return _centred_kernel(current)
+
+    def _refined(self, candidate: _Candidate) -> Kernel:
+        """Carry a candidate of half the scale to the full one."""
+        kernel = candidate.kernel
+        scale = _HALF
+        for finer, iterations in ((math.sqrt(0.5), 2), (1.0, 2)):
+            grown = _enlarged(kernel, finer / scale)
+            level = _Level.of(self.light, self.saturated, finer, self.linear_light)
+            improved = self._improved(level, grown, candidate.start, iterations)
+            kernel = grown if improved is None else improved
+            scale = finer
+        return kernel
 
     def _blind(self, image: Image) -> Image:
         self._step(image)
@@ -197,6 +272,15 @@ class _Search:
     def _guided(self, image: Image, kernel: Kernel) -> Image:
         self._step(image)
         return self.restorer.guided(image, kernel)
+
+    def _sharpened(self, level: _Level, kernel: Kernel, start: _Start) -> Image:
+        """Return the picture at one scale as sharp as the kernel so far makes it."""
+        if not start.unguided:
+            return self._guided(level.image, kernel)
+        light = torch.from_numpy(level.light).permute(2, 0, 1)[None]
+        divided = wiener(light, torch.from_numpy(kernel)[None], (_UNGUIDED,))[0][0]
+        divided_light = divided.permute(1, 2, 0).numpy()
+        return self._blind(to_values(divided_light, self.linear_light))
 
     def _step(self, image: Image) -> None:
         """Report progress in units of the work that restoring the whole part is."""
@@ -209,7 +293,7 @@ class _Search:
     def _coarse_to_fine(self, start: _Start) -> Kernel | None:
         """Return the kernel that one start finds; None where the picture has no structure."""
         kernel: Kernel | None = None
-        for scale in _scales(start.radius, min(self.image.shape[:2])):
+        for scale in _scales(start.radius, min(self.image.shape[:2]), _HALF):
             level = _Level.of(self.light, self.saturated, scale, self.linear_light)
             largest = max(2, math.ceil(start.radius * scale))
             if kernel is None:
@@ -222,35 +306,38 @@ class _Search:
                 # The kernel may have been cut too narrow at the coarser scale.
                 radius = min(largest, max(3, math.ceil(grown.shape[0] // 2 * 1.3) + 1))
                 current = _fitted(grown, radius)
-                sharp = self._guided(level.image, current)
+                sharp = self._sharpened(level, current, start)
             for iteration in range(_ITERATIONS):
                 keep = min(0.6, _FIRST_SHARE * _SHARE_GROWTH**iteration)
                 light = to_light(sharp, self.linear_light)
                 solved = level.solve(light, current, keep, start)
                 if solved is None:
                     break
-                current = _fitted(PSF.from_array(solved).kernel, radius)
-                sharp = self._guided(level.image, current)
+                current = _fitted(_centred_kernel(solved), radius)
+                if iteration + 1 < _ITERATIONS or level.scale < _HALF:
+                    sharp = self._sharpened(level, current, start)
             else:
                 kernel = current
                 continue
             return None
-        return None if kernel is None else PSF.from_array(kernel).kernel
-
-    def _candidate(self, kernel: Kernel, origin: str) -> _Candidate:
-        restored = self._guided(self.image, kernel)
-        residual = reblurred_residual(
-            self.light, to_light(restored, self.linear_light), kernel, self.saturated
-        )
-        return _Candidate(kernel, restored, residual, origin)
+        return None if kernel is None else _centred_kernel(kernel)
 
 
-_ITERATIONS = 4
+_ITERATIONS = 3
 _STEP = math.sqrt(2)
 # Share of gradients, the strongest, that the first iteration at a scale uses; and its growth.
 _FIRST_SHARE = 0.08
 _SHARE_GROWTH = 1.3
 _SIDE = 512
+# Of the kernel's largest value; below it nothing is believed.
+_FLOOR = 0.03
+# Weight of the kernel's squares, relative to the energy of the chosen gradients.
+_RIDGE = 0.02
+# The scale up to which all starts go; only the best are carried on to the full one.
+_HALF = 0.5
+# Regularisation of the Wiener filter where the network is not told the kernel.
+_UNGUIDED = 0.05
+_REFINED = 2
 
 
 def _part_to_search(image: Image, linear_light: bool) -> Image:
@@ -270,12 +357,26 @@ def _part_to_search(image: Image, linear_light: bool) -> Image:
     return image[4 * int(top) : 4 * int(top) + _SIDE, 4 * int(left) : 4 * int(left) + _SIDE]
 
 
-def _scales(radius: int, side: int) -> list[float]:
-    """Return the scales from where a kernel of that radius is about two pixels wide, up to 1."""
-    count = max(1, math.ceil(math.log(max((2 * radius + 1) / 5, 1.01)) / math.log(_STEP)))
-    return [
-        _STEP**-level for level in range(count, -1, -1) if level == 0 or side * _STEP**-level >= 40
-    ]
+def _scales(radius: int, side: int, finest: float) -> list[float]:
+    """Return the scales from where a kernel of that radius is about two pixels wide."""
+    widest = max((2 * radius + 1) / 5 * finest, 1.01)
+    count = max(1, math.ceil(math.log(widest) / math.log(_STEP)))
+    scales = [finest * _STEP**-level for level in range(count, -1, -1)]
+    return [scale for scale in scales if scale == finest or side * scale >= 40]
+
+
+def _centred_kernel(kernel: NDArray[Any]) -> Kernel:
+    """Return a kernel as `PSF.from_array` centres and trims it."""
+    return PSF.from_array(kernel).kernel.copy()
+
+
+def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Return candidates, the best first, without those that are like a better one."""
+    kept: list[_Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: -c.score):
+        if all(similarity(candidate.kernel, other.kernel) < 0.97 for other in kept):
+            kept.append(candidate)
+    return kept
 
 
 def _resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -294,7 +395,7 @@ def _enlarged(kernel: Kernel, factor: float) -> Kernel:
     framed = np.pad(kernel, 2)
     side = round(framed.shape[0] * factor) | 1
     larger = np.clip(_resized(framed, (side, side)), 0, None)
-    return PSF.from_array(_cleaned(larger, 0.02)).kernel
+    return _centred_kernel(_cleaned(larger, 0.02))
 
 
 def _fitted(kernel: Kernel, radius: int) -> Kernel:
@@ -317,11 +418,12 @@ def _cleaned(kernel: NDArray[np.float32], floor: float) -> NDArray[np.float32]:
 class _Level:
     """The picture at one scale, and the least squares for its kernel."""
 
-    def __init__(self, light: Image, image: Image, saturated: NDArray[np.bool_]) -> None:
-        self.light, self.image, self.saturated = light, image, saturated
-        valid = ~saturated
-        # np.gradient would smooth over two pixels; the difference of neighbours does not.
-        self.gradients = [g * valid for g in _differences(light.mean(axis=-1))]
+    def __init__(
+        self, light: Image, image: Image, saturated: NDArray[np.bool_], scale: float
+    ) -> None:
+        self.light, self.image, self.saturated, self.scale = light, image, saturated, scale
+        self.grey = np.ascontiguousarray(light.mean(axis=-1))
+        self.gradients = [g * ~saturated for g in _differences(self.grey)]
 
     @classmethod
     def of(
@@ -331,7 +433,7 @@ class _Level:
             shape = (round(light.shape[0] * scale), round(light.shape[1] * scale))
             light = np.clip(_resized(light, shape), 0, 1)
             saturated = _resized(saturated, shape) > 0.05
-        return cls(light, to_values(light, linear_light), saturated)
+        return cls(light, to_values(light, linear_light), saturated, scale)
 
     def solve(self, sharp: Image, start_from: Kernel, keep: float, start: _Start) -> Kernel | None:
         """Return the kernel between the strongest gradients of ``sharp`` and the picture's."""
@@ -347,20 +449,29 @@ class _Level:
         usable[:edge] = usable[-edge:] = False
         usable[:, :edge] = usable[:, -edge:] = False
         gradients = _differences(sharp.mean(axis=-1))
-        strength = np.hypot(*gradients) * usable
+        weight = np.ones_like(self.grey)
+        if start.even:
+            local = ndimage.gaussian_filter(self.grey, max(2, radius / 2))
+            weight = 1 / (local + 0.3 * local.mean())
+            weight /= weight.mean()
+        strength = np.hypot(*gradients) * usable * weight
         if usable.sum() < 100:
             return None
         threshold = max(float(np.quantile(strength[usable], 1 - keep)), 1e-6)
-        chosen = strength >= threshold
+        chosen = (strength >= threshold) * weight
         shape = tuple(scipy.fft.next_fast_len(n + 2 * radius, real=True) for n in (height, width))
         gram = np.zeros((4 * radius + 1,) * 2, np.float32)
         right = np.zeros((2 * radius + 1,) * 2, np.float32)
+        total = 0.0
         for of_sharp, of_picture in zip(gradients, self.gradients, strict=True):
             transformed = _rfft2(of_sharp * chosen, shape)
+            total += float(((of_picture * weight) ** 2).sum())
             gram += _near(np.conj(transformed) * transformed, shape, 2 * radius)
-            right += _near(np.conj(transformed) * _rfft2(of_picture, shape), shape, radius)
-        kernel = _non_negative(gram, right, start_from, start)
-        return _cleaned(kernel, start.floor) if kernel.max() > 0 else None
+            right += _near(np.conj(transformed) * _rfft2(of_picture * weight, shape), shape, radius)
+        kernel = _non_negative(
+            gram, right, start_from, start.sparsity, total, float((~self.saturated).sum())
+        )
+        return _cleaned(kernel, _FLOOR) if kernel.max() > 0 else None
 
 
 def _differences(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -388,26 +499,41 @@ def _near(
 
 
 def _non_negative(
-    gram: NDArray[np.float32], right: NDArray[np.float32], start_from: Kernel, start: _Start
+    gram: NDArray[np.float32],
+    right: NDArray[np.float32],
+    start_from: Kernel,
+    sparsity: float,
+    total: float,
+    count: float,
 ) -> NDArray[np.float32]:
-    """Solve the normal equations for a kernel that is not negative.
+    """Solve the normal equations for a kernel that is not negative, and sparse.
 
     FISTA (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009). The normal matrix is a
     correlation with ``gram``, so that an iteration costs two small Fourier transforms.
+    ``total`` is the sum of squares of ``count`` pixels' gradients on the left side.
     """
     side = right.shape[0]
     size = scipy.fft.next_fast_len(3 * side - 2, real=True)
     ring = np.zeros((size, size), np.float32)
     ring[: 2 * side - 1, : 2 * side - 1] = gram
     spectrum = _rfft2(np.roll(ring, (1 - side, 1 - side), (0, 1)), (size, size)).real
-    ridge = start.ridge * float(gram[side - 1, side - 1])
+    energy = float(gram[side - 1, side - 1])
+
+    def product(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _irfft2(_rfft2(kernel, (size, size)) * spectrum, (size, size))[:side, :side]
+
+    # What the kernel so far leaves over, noise and gradients that were not chosen, and the
+    # standard deviation that it gives each element of the right side.
+    fit = float((start_from * right).sum())
+    explained = max(fit, 0.0) ** 2 / max(float((start_from * product(start_from)).sum()), 1e-20)
+    left_over = max(total - explained, 0.05 * total) / (2 * count)
+    pull = min(sparsity * math.sqrt(left_over * energy), 0.5 * float(right.max()))
+    ridge = _RIDGE * energy
     lipschitz = max(float(spectrum.max()), 1e-20) + ridge
-    pull = start.sparsity * float(right.max())
     kernel = ahead = start_from
     momentum = 1.0
-    for _ in range(120):
-        product = _irfft2(_rfft2(ahead, (size, size)) * spectrum, (size, size))[:side, :side]
-        slope = product - right + ridge * ahead + pull
+    for _ in range(100):
+        slope = product(ahead) - right + ridge * ahead + pull
         following = np.maximum(ahead - slope / lipschitz, 0)
         next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = following + (momentum - 1) / next_momentum * (following - kernel)
@@ -415,36 +541,112 @@ def _non_negative(
     return np.asarray(kernel, dtype=np.float32)
 
 
-def reblurred_residual(
-    light: Image, restored: Image, kernel: Kernel, saturated: NDArray[np.bool_]
-) -> float:
-    """Return how far a restored picture, blurred again, is from the blurred one.
+class _Judge:
+    """What speaks for a kernel, measured at one scale.
 
     Parameters
     ----------
-    light, restored : ndarray
-        (H, W, 3) in light.
-    kernel : ndarray
-        (K, K).
-    saturated : ndarray
-        (H, W) bool; these pixels and their neighbours do not count.
-
-    Returns
-    -------
-    float
-        Root mean square of the lightly smoothed difference.
+    level : _Level
+        The picture at that scale.
+    plain : ndarray
+        (H, W, 3) light that the network restores without a kernel.
     """
-    again = blurred(restored, kernel)
-    radius = kernel.shape[0] // 2
-    inside = ~ndimage.binary_dilation(saturated, iterations=8) if saturated.any() else ~saturated
-    edge = min(radius, min(saturated.shape) // 4)
-    if edge:
-        inside[:edge] = inside[-edge:] = False
-        inside[:, :edge] = inside[:, -edge:] = False
-    if inside.sum() < 2000:
-        inside[:] = True
-    difference = ndimage.gaussian_filter(again - light, (1.2, 1.2, 0))
-    return math.sqrt(float((difference[inside] ** 2).mean()))
+
+    def __init__(self, level: _Level, plain: Image) -> None:
+        self.level = level
+        light, cut = level.light, level.saturated
+        self.inside = ~ndimage.binary_dilation(cut, iterations=8) if cut.any() else ~cut
+        if self.inside.mean() < 0.05:
+            self.inside = ~cut
+        self.noise = noise_level(level.grey, ~cut)
+        self.contrast = float(level.grey.std())
+        window = np.outer(*(np.hanning(n + 2)[1:-1] for n in light.shape[:2])).astype(np.float32)
+        height, width = level.grey.shape
+        fy = scipy.fft.fftfreq(height)[:, None]
+        fx = scipy.fft.rfftfreq(width)[None]
+        frequency = np.hypot(fy, fx)
+        clipped = np.where(cut, np.median(level.grey), level.grey)
+        # Gradients, so that the spectrum is nearly flat and leaks little.
+        power = np.zeros((height, width // 2 + 1), np.float32)
+        for gradient in _differences(clipped):
+            power += np.abs(_rfft2(gradient * window * ~cut, (height, width))) ** 2
+        self.power = power / float((window**2).sum())
+        self.response = (2 - 2 * np.cos(2 * np.pi * fy)) + (2 - 2 * np.cos(2 * np.pi * fx))
+        self.used = (frequency > 0.02) & (frequency < 0.48)
+        self.rings = (frequency * 48).astype(int)
+        self.frequency = frequency
+        self.plain_sharpness = self._sharpness(plain)
+        self.plain_evidence = self._evidence(np.ones((1, 1), np.float32))
+        self.plain_residual = self._residual(np.ones((1, 1), np.float32), plain)
+
+    def features(self, kernel: Kernel, restored: Image) -> dict[str, float]:
+        residual = self._residual(kernel, restored)
+        noise = max(self.noise, 1e-4)
+        covariance = PSF(kernel, "")
+        return {
+            "residual": math.log(residual / noise + 0.1),
+            "relative": math.log((residual + 0.1 * noise) / (self.contrast + 1e-6)),
+            "against_plain": math.log(
+                (residual + 0.1 * noise) / (self.plain_residual + 0.1 * noise)
+            ),
+            "evidence": self._evidence(kernel) - self.plain_evidence,
+            "sharpness": self._sharpness(restored) - self.plain_sharpness,
+            "noise": math.log(noise / (self.contrast + 1e-6)),
+            "rms": math.log(covariance.rms_radius / self.level.scale + 0.3),
+            "saturated": float(self.level.saturated.mean()),
+            "usable": float(self.inside.mean()),
+        }
+
+    def _residual(self, kernel: Kernel, restored: Image) -> float:
+        again = blurred(restored, kernel)
+        edge = min(kernel.shape[0] // 2, min(self.inside.shape) // 4)
+        inside = self.inside.copy()
+        if edge:
+            inside[:edge] = inside[-edge:] = False
+            inside[:, :edge] = inside[:, -edge:] = False
+        difference = ndimage.gaussian_filter(again - self.level.light, (1.2, 1.2, 0))
+        return math.sqrt(float((difference[inside] ** 2).mean())) if inside.any() else 1.0
+
+    def _sharpness(self, light: Image) -> float:
+        """Return the log of the gradients' L2 over L1 norm: high where they are sparse."""
+        dx, dy = _differences(ndimage.gaussian_filter(light.mean(axis=-1), 0.7))
+        g = np.hypot(dx, dy)[self.inside]
+        return math.log((float((g**2).mean()) ** 0.5 + 1e-7) / (float(g.mean()) + 1e-7))
+
+    def _evidence(self, kernel: Kernel) -> float:
+        """Return the log likelihood of the picture's spectrum per frequency."""
+        height, width = self.level.grey.shape
+        transfer = np.abs(_rfft2(_fitted_into(kernel, height, width), (height, width))) ** 2
+        noise = self.noise**2 * self.response
+        transfer = transfer + 1e-4
+        # Power of the sharp picture's gradients in rings: iterated Wiener estimate.
+        count = np.bincount(self.rings[self.used], minlength=64)
+        level = np.full(count.size, float(np.median(self.power[self.used])))
+        for _ in range(4):
+            source = level[self.rings]
+            model = transfer * source + noise
+            gain = transfer * source / model
+            posterior = gain**2 * self.power / transfer + source * (1 - gain)
+            sums = np.bincount(self.rings[self.used], posterior[self.used], minlength=count.size)
+            level = sums / np.maximum(count, 1) + 1e-12
+        model = (transfer * level[self.rings] + noise)[self.used] + 1e-14
+        return -float((self.power[self.used] / model + np.log(model)).mean())
+
+
+def _fitted_into(kernel: Kernel, height: int, width: int) -> Kernel:
+    """Cut a kernel that is larger than the picture."""
+    return kernel[:height, :width]
+
+
+def noise_level(grey: NDArray[np.float32], usable: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of a picture's noise, from its finest diagonal details."""
+    detail = (grey[1:, 1:] - grey[1:, :-1] - grey[:-1, 1:] + grey[:-1, :-1]) / 2
+    values = np.abs(detail[usable[1:, 1:]])
+    return float(np.median(values)) / 0.6745 if values.size else 0.0
+
+
+def _score(features: dict[str, float]) -> float:
+    return -features["residual"] + 3 * features["agreement"] + 10 * features["evidence"]
 
 
 def blurred(light: Image, kernel: Kernel) -> Image:
