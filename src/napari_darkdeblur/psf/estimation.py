@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import DarkDeblurError
-from ..network.guides import wiener
+from ..network.guides import wiener, wiener_guides
 from .kernel import PSF, PSFError, similarity
 from .light import saturated, to_light, to_values
 from .points import find_streaks
@@ -47,6 +47,42 @@ class Restorer(Protocol):
 
     def guided(self, image: Image, kernel: Kernel) -> Image:
         """Return the image restored with a kernel (K, K), K odd, of sum 1."""
+
+
+class NetworkRestorer:
+    """Restores with a whole network at once, where it lies: for the search, not for large images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes (1, 3, H, W), and (1, 3 (1 + guides), H, W) with `wiener_guides`.
+    linear_light : bool
+        See `estimate`.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, linear_light: bool = True) -> None:
+        self.network, self.linear_light = network, linear_light
+        self.device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def blind(self, image: Image) -> Image:
+        """Return the image restored without a kernel."""
+        return self._restored(self._tensor(image))
+
+    @torch.inference_mode()
+    def guided(self, image: Image, kernel: Kernel) -> Image:
+        """Return the image restored with a kernel."""
+        picture = self._tensor(image)
+        kernels = torch.tensor(kernel, device=self.device)[None]
+        guides = wiener_guides(picture, kernels, self.linear_light)
+        return self._restored(torch.cat([picture, guides], dim=1))
+
+    def _tensor(self, image: Image) -> torch.Tensor:
+        return torch.tensor(image, device=self.device).permute(2, 0, 1)[None]
+
+    def _restored(self, given: torch.Tensor) -> Image:
+        restored = self.network(given)[0].float().clamp(0, 1).permute(1, 2, 0)
+        return np.ascontiguousarray(restored.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -148,6 +184,8 @@ def _checked(image: NDArray[Any]) -> Image:
             f"An image of {pixels.shape[1]} × {pixels.shape[0]} pixels is too small to find a "
             "shake in; 64 pixels are the least."
         )
+    if not np.isfinite(pixels).all():
+        raise PSFError("No shake can be searched in an image that is not finite everywhere.")
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
@@ -212,16 +250,17 @@ class _Search:
             finals.append((enlarged, candidate.origin, candidate.start))
             finals.append((self._refined(candidate), candidate.origin, candidate.start))
         finals += [(np.array(psf.kernel), psf.origin, base) for psf in drawn[:2]]
-        return self._judged(full, finals, judged)
+        return self._judged(full, finals, judged, half)
 
     def _judged(
         self,
         level: _Level,
         found: list[tuple[Kernel, str, _Start]],
         others: list[_Candidate] | None = None,
+        half: _Level | None = None,
     ) -> list[_Candidate]:
         plain = self._blind(level.image)
-        judge = _Judge(level, to_light(plain, self.linear_light))
+        judge = _Judge(level, to_light(plain, self.linear_light), half or level)
         kernels = [kernel for kernel, _, _ in found]
         # Agreement is that of the early kernels, of which there are more.
         pool = kernels if others is None else [other.kernel for other in others]
@@ -326,7 +365,7 @@ class _Search:
 _ITERATIONS = 3
 _STEP = math.sqrt(2)
 # Share of gradients, the strongest, that the first iteration at a scale uses; and its growth.
-_FIRST_SHARE = 0.08
+_FIRST_SHARE = 0.05
 _SHARE_GROWTH = 1.3
 _SIDE = 512
 # Of the kernel's largest value; below it nothing is believed.
@@ -381,7 +420,7 @@ def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
 
 def _resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resize (H, W) or (H, W, C) bicubically, without aliasing."""
-    array = np.ascontiguousarray(values, dtype=np.float32)
+    array = np.array(values, dtype=np.float32, order="C")  # torch takes no read-only ones
     tensor = torch.from_numpy(array[..., None] if array.ndim == 2 else array).permute(2, 0, 1)
     resized = F.interpolate(
         tensor[None], size=shape, mode="bicubic", antialias=True, align_corners=False
@@ -435,7 +474,15 @@ class _Level:
             saturated = _resized(saturated, shape) > 0.05
         return cls(light, to_values(light, linear_light), saturated, scale)
 
-    def solve(self, sharp: Image, start_from: Kernel, keep: float, start: _Start) -> Kernel | None:
+    def solve(
+        self,
+        sharp: Image,
+        start_from: Kernel,
+        keep: float,
+        start: _Start,
+        within: NDArray[np.bool_] | None = None,
+        iterations: int = 100,
+    ) -> Kernel | None:
         """Return the kernel between the strongest gradients of ``sharp`` and the picture's."""
         height, width = self.saturated.shape
         radius = start_from.shape[0] // 2
@@ -448,6 +495,8 @@ class _Level:
         edge = min(radius // 2 + 2, height // 8, width // 8)
         usable[:edge] = usable[-edge:] = False
         usable[:, :edge] = usable[:, -edge:] = False
+        if within is not None:
+            usable &= within
         gradients = _differences(sharp.mean(axis=-1))
         weight = np.ones_like(self.grey)
         if start.even:
@@ -462,6 +511,8 @@ class _Level:
         shape = tuple(scipy.fft.next_fast_len(n + 2 * radius, real=True) for n in (height, width))
         gram = np.zeros((4 * radius + 1,) * 2, np.float32)
         right = np.zeros((2 * radius + 1,) * 2, np.float32)
+        if not chosen.any():
+            return None
         total = 0.0
         for of_sharp, of_picture in zip(gradients, self.gradients, strict=True):
             transformed = _rfft2(of_sharp * chosen, shape)
@@ -469,7 +520,13 @@ class _Level:
             gram += _near(np.conj(transformed) * transformed, shape, 2 * radius)
             right += _near(np.conj(transformed) * _rfft2(of_picture * weight, shape), shape, radius)
         kernel = _non_negative(
-            gram, right, start_from, start.sparsity, total, float((~self.saturated).sum())
+            gram,
+            right,
+            start_from,
+            start.sparsity,
+            total,
+            float((~self.saturated).sum()),
+            iterations,
         )
         return _cleaned(kernel, _FLOOR) if kernel.max() > 0 else None
 
@@ -505,6 +562,7 @@ def _non_negative(
     sparsity: float,
     total: float,
     count: float,
+    iterations: int,
 ) -> NDArray[np.float32]:
     """Solve the normal equations for a kernel that is not negative, and sparse.
 
@@ -532,7 +590,7 @@ def _non_negative(
     lipschitz = max(float(spectrum.max()), 1e-20) + ridge
     kernel = ahead = start_from
     momentum = 1.0
-    for _ in range(100):
+    for _ in range(iterations):
         slope = product(ahead) - right + ridge * ahead + pull
         following = np.maximum(ahead - slope / lipschitz, 0)
         next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
@@ -550,50 +608,69 @@ class _Judge:
         The picture at that scale.
     plain : ndarray
         (H, W, 3) light that the network restores without a kernel.
+    half : _Level
+        The picture at half the full scale, where quadrants are compared: finer, every second
+        pixel is noise.
     """
 
-    def __init__(self, level: _Level, plain: Image) -> None:
-        self.level = level
-        light, cut = level.light, level.saturated
+    def __init__(self, level: _Level, plain: Image, half: _Level) -> None:
+        self.level, self.plain, self.half = level, plain, half
+        cut = level.saturated
         self.inside = ~ndimage.binary_dilation(cut, iterations=8) if cut.any() else ~cut
         if self.inside.mean() < 0.05:
             self.inside = ~cut
-        self.noise = noise_level(level.grey, ~cut)
-        self.contrast = float(level.grey.std())
-        window = np.outer(*(np.hanning(n + 2)[1:-1] for n in light.shape[:2])).astype(np.float32)
-        height, width = level.grey.shape
-        fy = scipy.fft.fftfreq(height)[:, None]
-        fx = scipy.fft.rfftfreq(width)[None]
-        frequency = np.hypot(fy, fx)
-        clipped = np.where(cut, np.median(level.grey), level.grey)
-        # Gradients, so that the spectrum is nearly flat and leaks little.
-        power = np.zeros((height, width // 2 + 1), np.float32)
-        for gradient in _differences(clipped):
-            power += np.abs(_rfft2(gradient * window * ~cut, (height, width))) ** 2
-        self.power = power / float((window**2).sum())
-        self.response = (2 - 2 * np.cos(2 * np.pi * fy)) + (2 - 2 * np.cos(2 * np.pi * fx))
-        self.used = (frequency > 0.02) & (frequency < 0.48)
-        self.rings = (frequency * 48).astype(int)
-        self.frequency = frequency
+        self.noise = max(noise_level(level.grey, ~cut), 1e-4)
+        self.contrast = float(level.grey.std()) + 1e-6
+        self.plain_residual = self._residual(_POINT, plain)
         self.plain_sharpness = self._sharpness(plain)
-        self.plain_evidence = self._evidence(np.ones((1, 1), np.float32))
-        self.plain_residual = self._residual(np.ones((1, 1), np.float32), plain)
+        height, width = level.grey.shape
+        window = np.outer(*(np.hanning(n + 2)[1:-1] for n in (height, width))) * ~cut
+        frequency = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)[None])
+        power = np.zeros(frequency.shape, np.float32)
+        # Of gradients, whose spectrum is nearly flat, so that little leaks.
+        for gradient in level.gradients:
+            spectrum = _rfft2((gradient * window).astype(np.float32), (height, width))
+            power += np.abs(spectrum) ** 2
+        power /= float((window**2).sum()) + 1e-6
+        # Noise has, in gradients, the power of the differences.
+        response = 2 * self.noise**2 * frequency**2 * 2 * math.pi**2
+        self.used = (frequency > 0.02) & (frequency < 0.45)
+        self.floor = (response + 1e-10)[self.used]
+        self.rings = (frequency[self.used] * 40).astype(int)
+        smooth = ndimage.uniform_filter(power, 3, mode="wrap")
+        self.spectrum = self._flattened(np.log(smooth[self.used] + 1e-10))
+        self.level_of_rings = np.bincount(self.rings, power[self.used]) / np.maximum(
+            np.bincount(self.rings), 1
+        )
 
     def features(self, kernel: Kernel, restored: Image) -> dict[str, float]:
+        """Return numbers of about one, of which some speak for and some against the kernel.
+
+        Parameters
+        ----------
+        kernel : ndarray
+            (K, K) at the scale of the level.
+        restored : ndarray
+            (H, W, 3) light that the network restores with the kernel.
+        """
         residual = self._residual(kernel, restored)
-        noise = max(self.noise, 1e-4)
-        covariance = PSF(kernel, "")
+        noise = 0.1 * self.noise
+        difference = ndimage.gaussian_filter(restored - self.plain, (0.7, 0.7, 0))[self.inside]
+        quadrants, worst = self._quadrants(kernel, restored)
         return {
-            "residual": math.log(residual / noise + 0.1),
-            "relative": math.log((residual + 0.1 * noise) / (self.contrast + 1e-6)),
-            "against_plain": math.log(
-                (residual + 0.1 * noise) / (self.plain_residual + 0.1 * noise)
-            ),
-            "evidence": self._evidence(kernel) - self.plain_evidence,
+            # How well the restored picture, blurred again, explains the picture.
+            "residual": math.log(residual / self.noise + 0.1),
+            "relative": math.log((residual + noise) / self.contrast),
+            "against_plain": math.log((residual + noise) / (self.plain_residual + noise)),
+            # Whether the kernel's zeros are those of the picture's spectrum.
+            "spectrum": self._spectral_agreement(kernel),
             "sharpness": self._sharpness(restored) - self.plain_sharpness,
-            "noise": math.log(noise / (self.contrast + 1e-6)),
-            "rms": math.log(covariance.rms_radius / self.level.scale + 0.3),
-            "saturated": float(self.level.saturated.mean()),
+            # Whether all parts of the picture ask for this kernel.
+            "quadrants": quadrants,
+            "worst_quadrant": worst,
+            "change": math.log((float((difference**2).mean()) ** 0.5 + noise) / self.contrast),
+            "noise": math.log(self.noise / self.contrast),
+            "rms": math.log(PSF(kernel, "").rms_radius / self.level.scale + 0.3),
             "usable": float(self.inside.mean()),
         }
 
@@ -604,38 +681,57 @@ class _Judge:
         if edge:
             inside[:edge] = inside[-edge:] = False
             inside[:, :edge] = inside[:, -edge:] = False
+        # Lightly smoothed: the noise of single pixels is no concern of the kernel's.
         difference = ndimage.gaussian_filter(again - self.level.light, (1.2, 1.2, 0))
         return math.sqrt(float((difference[inside] ** 2).mean())) if inside.any() else 1.0
 
     def _sharpness(self, light: Image) -> float:
         """Return the log of the gradients' L2 over L1 norm: high where they are sparse."""
         dx, dy = _differences(ndimage.gaussian_filter(light.mean(axis=-1), 0.7))
-        g = np.hypot(dx, dy)[self.inside]
-        return math.log((float((g**2).mean()) ** 0.5 + 1e-7) / (float(g.mean()) + 1e-7))
+        gradient = np.hypot(dx, dy)[self.inside]
+        square = math.sqrt(float((gradient**2).mean())) if gradient.size else 0.0
+        return math.log((square + 1e-6) / (float(gradient.mean() if gradient.size else 0) + 1e-6))
 
-    def _evidence(self, kernel: Kernel) -> float:
-        """Return the log likelihood of the picture's spectrum per frequency."""
+    def _flattened(self, log_power: NDArray[Any]) -> NDArray[np.float64]:
+        """Subtract each ring's mean: what is left is what depends on the direction."""
+        means = np.bincount(self.rings, log_power) / np.maximum(np.bincount(self.rings), 1)
+        return np.asarray(log_power - means[self.rings], dtype=np.float64)
+
+    def _spectral_agreement(self, kernel: Kernel) -> float:
+        """Return the correlation of the kernel's log spectrum and the picture's in each ring."""
         height, width = self.level.grey.shape
-        transfer = np.abs(_rfft2(_fitted_into(kernel, height, width), (height, width))) ** 2
-        noise = self.noise**2 * self.response
-        transfer = transfer + 1e-4
-        # Power of the sharp picture's gradients in rings: iterated Wiener estimate.
-        count = np.bincount(self.rings[self.used], minlength=64)
-        level = np.full(count.size, float(np.median(self.power[self.used])))
-        for _ in range(4):
-            source = level[self.rings]
-            model = transfer * source + noise
-            gain = transfer * source / model
-            posterior = gain**2 * self.power / transfer + source * (1 - gain)
-            sums = np.bincount(self.rings[self.used], posterior[self.used], minlength=count.size)
-            level = sums / np.maximum(count, 1) + 1e-12
-        model = (transfer * level[self.rings] + noise)[self.used] + 1e-14
-        return -float((self.power[self.used] / model + np.log(model)).mean())
+        transfer = np.abs(_rfft2(kernel[:height, :width], (height, width))) ** 2
+        model = transfer[self.used] * self.level_of_rings[self.rings] + self.floor
+        expected = self._flattened(np.log(model))
+        norm = math.sqrt(float((expected**2).sum() * (self.spectrum**2).sum()))
+        return float((expected * self.spectrum).sum()) / (norm + 1e-6)
+
+    def _quadrants(self, kernel: Kernel, restored: Image) -> tuple[float, float]:
+        """Solve for the kernel in each quadrant; return how alike they are: mean and least."""
+        half = self.half
+        if half is not self.level:
+            kernel = _enlarged(kernel, half.scale / self.level.scale)
+            restored = _resized(restored, half.grey.shape)
+        height, width = half.grey.shape
+        start_from = _fitted(kernel, min(kernel.shape[0] // 2 + 3, min(height, width) // 4))
+        likeness, weights = [], []
+        for rows in (slice(0, height // 2), slice(height // 2, height)):
+            for columns in (slice(0, width // 2), slice(width // 2, width)):
+                within = np.zeros((height, width), bool)
+                within[rows, columns] = True
+                solved = half.solve(restored, start_from, 0.15, _Start(0), within, 30)
+                likeness.append(0.0 if solved is None else similarity(solved, kernel))
+                weights.append(
+                    float((half.gradients[0] ** 2 + half.gradients[1] ** 2)[within].sum())
+                )
+        total = sum(weights) + 1e-12
+        mean = sum(a * w for a, w in zip(likeness, weights, strict=True)) / total
+        # A quadrant that is all sky says nothing.
+        telling = [a for a, w in zip(likeness, weights, strict=True) if w > 0.1 * total]
+        return mean, min(telling, default=0.0)
 
 
-def _fitted_into(kernel: Kernel, height: int, width: int) -> Kernel:
-    """Cut a kernel that is larger than the picture."""
-    return kernel[:height, :width]
+_POINT: Kernel = np.ones((1, 1), np.float32)
 
 
 def noise_level(grey: NDArray[np.float32], usable: NDArray[np.bool_]) -> float:
@@ -646,7 +742,7 @@ def noise_level(grey: NDArray[np.float32], usable: NDArray[np.bool_]) -> float:
 
 
 def _score(features: dict[str, float]) -> float:
-    return -features["residual"] + 3 * features["agreement"] + 10 * features["evidence"]
+    return -features["residual"] + 3 * features["agreement"] + 3 * features["quadrants"]
 
 
 def blurred(light: Image, kernel: Kernel) -> Image:
