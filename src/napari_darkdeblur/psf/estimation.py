@@ -93,9 +93,9 @@ class _Start:
     ----------
     radius : int
         Largest radius of the kernel in pixels.
-    sparsity : float
-        Threshold on the kernel's values in the least squares, in standard deviations of what
-        noise and unexplained gradients make of them.
+    caution : float
+        How much more than assumed the picture's noise and unexplained gradients may spoil the
+        least squares: above 1 kernels are more sparse and more even.
     even : bool
         Whether gradients count relative to the local brightness: dark parts then say as much
         as bright ones, and so does their noise.
@@ -105,13 +105,13 @@ class _Start:
     """
 
     radius: int
-    sparsity: float = 1.0
+    caution: float = 1.0
     even: bool = True
     unguided: bool = False
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
     """A kernel, what the network makes of the picture with it, and what speaks for it."""
 
     kernel: Kernel
@@ -166,7 +166,7 @@ def estimate(
     StoppedError
         ``stop`` was set.
     """
-    search = _Search(_checked(image), restorer, linear_light, progress, stop)
+    search = Search(image, restorer, linear_light=linear_light, progress=progress, stop=stop)
     return search.run(max_radius, list(candidates))
 
 
@@ -189,25 +189,28 @@ def _checked(image: NDArray[Any]) -> Image:
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
-class _Search:
+class Search:
     """One search: the picture in light, and the steps that all starts share."""
 
     def __init__(
         self,
-        image: Image,
+        image: NDArray[Any],
         restorer: Restorer,
-        linear_light: bool,
-        progress: Callable[[float], None] | None,
-        stop: threading.Event | None,
+        *,
+        linear_light: bool = True,
+        progress: Callable[[float], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
-        self.image = _part_to_search(image, linear_light)
+        self.image = _part_to_search(_checked(image), linear_light)
         self.restorer, self.linear_light = restorer, linear_light
         self.progress, self.stop = progress, stop
         self.light = to_light(self.image, linear_light)
         self.saturated = saturated(self.image)
+        self.noise = noise_level(self.light.mean(axis=-1), ~self.saturated)
         self.done, self.total = 0.0, 1.0
 
-    def run(self, max_radius: int, given: list[PSF]) -> PSF:
+    def run(self, max_radius: int, given: Iterable[PSF] = ()) -> PSF:
+        """Return the best kernel, see `estimate`."""
         found = self.candidates(max_radius, given)
         if not found:
             return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
@@ -216,16 +219,16 @@ class _Search:
             self.progress(1.0)
         return PSF(best.kernel, best.origin, confidence=1 / (1 + math.exp(-best.score)))
 
-    def candidates(self, max_radius: int, given: list[PSF]) -> list[_Candidate]:
+    def candidates(self, max_radius: int, given: Iterable[PSF] = ()) -> list[Candidate]:
         """Return kernels at full scale, each with what speaks for it."""
         base = _Start(max_radius)
         starts = [
             base,
-            _Start(max_radius, sparsity=3.0, even=False),
-            _Start(max_radius, sparsity=2.0, unguided=True),
-            _Start(max(4, max_radius // 3), sparsity=2.0),
+            _Start(max_radius, caution=4.0, even=False),
+            _Start(max_radius, caution=2.0, unguided=True),
+            _Start(max(4, max_radius // 3), caution=2.0),
         ]
-        drawn = given + find_streaks(
+        drawn = list(given) + find_streaks(
             self.image, linear_light=self.linear_light, max_radius=max_radius
         )
         half = _Level.of(self.light, self.saturated, _HALF, self.linear_light)
@@ -246,8 +249,6 @@ class _Search:
         full = _Level.of(self.light, self.saturated, 1.0, self.linear_light)
         finals = []
         for candidate in _distinct(judged)[:_REFINED]:
-            enlarged = _enlarged(candidate.kernel, 1 / _HALF)
-            finals.append((enlarged, candidate.origin, candidate.start))
             finals.append((self._refined(candidate), candidate.origin, candidate.start))
         finals += [(np.array(psf.kernel), psf.origin, base) for psf in drawn[:2]]
         return self._judged(full, finals, judged, half)
@@ -256,9 +257,9 @@ class _Search:
         self,
         level: _Level,
         found: list[tuple[Kernel, str, _Start]],
-        others: list[_Candidate] | None = None,
+        others: list[Candidate] | None = None,
         half: _Level | None = None,
-    ) -> list[_Candidate]:
+    ) -> list[Candidate]:
         plain = self._blind(level.image)
         judge = _Judge(level, to_light(plain, self.linear_light), half or level)
         kernels = [kernel for kernel, _, _ in found]
@@ -273,7 +274,7 @@ class _Search:
             features["agreement"] = float(np.median(alike))
             # The best is itself, or what it was made from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
-            result.append(_Candidate(kernel, origin, start, restored, features, _score(features)))
+            result.append(Candidate(kernel, origin, start, restored, features, log_odds(features)))
         return result
 
     def _improved(
@@ -292,7 +293,7 @@ class _Search:
             keep = min(0.6, keep * _SHARE_GROWTH)
         return _centred_kernel(current)
 
-    def _refined(self, candidate: _Candidate) -> Kernel:
+    def _refined(self, candidate: Candidate) -> Kernel:
         """Carry a candidate of half the scale to the full one."""
         kernel = candidate.kernel
         scale = _HALF
@@ -353,7 +354,7 @@ class _Search:
                 if solved is None:
                     break
                 current = _fitted(_centred_kernel(solved), radius)
-                if iteration + 1 < _ITERATIONS or level.scale < _HALF:
+                if iteration + 1 < _ITERATIONS:
                     sharp = self._sharpened(level, current, start)
             else:
                 kernel = current
@@ -370,8 +371,6 @@ _SHARE_GROWTH = 1.3
 _SIDE = 512
 # Of the kernel's largest value; below it nothing is believed.
 _FLOOR = 0.03
-# Weight of the kernel's squares, relative to the energy of the chosen gradients.
-_RIDGE = 0.02
 # The scale up to which all starts go; only the best are carried on to the full one.
 _HALF = 0.5
 # Regularisation of the Wiener filter where the network is not told the kernel.
@@ -409,9 +408,9 @@ def _centred_kernel(kernel: NDArray[Any]) -> Kernel:
     return PSF.from_array(kernel).kernel.copy()
 
 
-def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     """Return candidates, the best first, without those that are like a better one."""
-    kept: list[_Candidate] = []
+    kept: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: -c.score):
         if all(similarity(candidate.kernel, other.kernel) < 0.97 for other in kept):
             kept.append(candidate)
@@ -523,7 +522,7 @@ class _Level:
             gram,
             right,
             start_from,
-            start.sparsity,
+            start.caution,
             total,
             float((~self.saturated).sum()),
             iterations,
@@ -558,17 +557,19 @@ def _near(
 def _non_negative(
     gram: NDArray[np.float32],
     right: NDArray[np.float32],
-    start_from: Kernel,
-    sparsity: float,
+    before: Kernel,
+    caution: float,
     total: float,
     count: float,
     iterations: int,
 ) -> NDArray[np.float32]:
-    """Solve the normal equations for a kernel that is not negative, and sparse.
+    """Solve the normal equations for a kernel that is not negative, sparse and even.
 
     FISTA (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009). The normal matrix is a
     correlation with ``gram``, so that an iteration costs two small Fourier transforms.
-    ``total`` is the sum of squares of ``count`` pixels' gradients on the left side.
+    ``total`` is the sum of squares of ``count`` pixels' gradients on the left side. What the
+    kernel ``before`` leaves of it, noise and gradients that were not chosen, is how much less
+    than the data the assumptions weigh.
     """
     side = right.shape[0]
     size = scipy.fft.next_fast_len(3 * side - 2, real=True)
@@ -580,21 +581,29 @@ def _non_negative(
     def product(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
         return _irfft2(_rfft2(kernel, (size, size)) * spectrum, (size, size))[:side, :side]
 
-    # What the kernel so far leaves over, noise and gradients that were not chosen, and the
-    # standard deviation that it gives each element of the right side.
-    fit = float((start_from * right).sum())
-    explained = max(fit, 0.0) ** 2 / max(float((start_from * product(start_from)).sum()), 1e-20)
-    left_over = max(total - explained, 0.05 * total) / (2 * count)
-    pull = min(sparsity * math.sqrt(left_over * energy), 0.5 * float(right.max()))
-    ridge = _RIDGE * energy
-    lipschitz = max(float(spectrum.max()), 1e-20) + ridge
-    kernel = ahead = start_from
+    fit = float((before * right).sum())
+    explained = max(fit, 0.0) ** 2 / max(float((before * product(before)).sum()), 1e-20)
+    left_over = caution * max(total - explained, 0.05 * total) / (2 * count)
+    # The kernel is small where it and its surroundings were small before: each value's
+    # variance is the square of what it was, smoothed.
+    near = ndimage.gaussian_filter(before, 1.5)
+    ridge = 6 * left_over / (near + 0.03 * near.max()) ** 2 + 0.005 * energy
+    # And values change little from pixel to pixel, compared with their mean square.
+    rows, columns = scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size)[None]
+    laplacian = 4 - 2 * np.cos(2 * np.pi * rows) - 2 * np.cos(2 * np.pi * columns)
+    mean_square = float((before**2).sum()) / max(int((near > 0.1 * near.max()).sum()), 1)
+    spectrum = (spectrum + 3 * left_over / mean_square * laplacian).astype(np.float32)
+    pull = min(0.5 * math.sqrt(left_over * energy), 0.5 * float(right.max()))
+
+    lipschitz = max(float(spectrum.max()), 1e-20)
+    shrink = 1 / (1 + ridge / lipschitz)
+    kernel = ahead = before
     momentum = 1.0
     for _ in range(iterations):
-        slope = product(ahead) - right + ridge * ahead + pull
-        following = np.maximum(ahead - slope / lipschitz, 0)
+        slope = product(ahead) - right + pull
+        following = np.maximum((ahead - slope / lipschitz) * shrink, 0).astype(np.float32)
         next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = following + (momentum - 1) / next_momentum * (following - kernel)
+        ahead = following + np.float32((momentum - 1) / next_momentum) * (following - kernel)
         kernel, momentum = following, next_momentum
     return np.asarray(kernel, dtype=np.float32)
 
@@ -741,8 +750,31 @@ def noise_level(grey: NDArray[np.float32], usable: NDArray[np.bool_]) -> float:
     return float(np.median(values)) / 0.6745 if values.size else 0.0
 
 
-def _score(features: dict[str, float]) -> float:
-    return -features["residual"] + 3 * features["agreement"] + 3 * features["quadrants"]
+# Fitted by `python -m benchmarks.shake fit` (logistic regression, ten-fold cross-validation).
+_COEFFICIENTS = {
+    "constant": 0.0,
+    "residual": -1.0,
+    "relative": 0.0,
+    "against_plain": 0.0,
+    "spectrum": 2.0,
+    "sharpness": 0.0,
+    "quadrants": 3.0,
+    "worst_quadrant": 0.0,
+    "change": 0.0,
+    "noise": 0.0,
+    "rms": 0.0,
+    "usable": 0.0,
+    "agreement": 3.0,
+    "seconded": 0.0,
+}
+FEATURES = tuple(name for name in _COEFFICIENTS if name != "constant")
+
+
+def log_odds(features: dict[str, float]) -> float:
+    """Return the logarithm of the odds that a kernel of these features improves a picture."""
+    return _COEFFICIENTS["constant"] + sum(
+        _COEFFICIENTS[name] * features[name] for name in FEATURES
+    )
 
 
 def blurred(light: Image, kernel: Kernel) -> Image:

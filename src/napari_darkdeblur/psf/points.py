@@ -105,7 +105,6 @@ def _average(lights: list[_Light]) -> PSF:
     lights = sorted(lights, key=lambda light: (light.saturated_share, -light.shape.sum()))
     side = max(max(light.shape.shape) for light in lights) * 2 + 1
     reference, cut = lights[0].padded(side)
-    total = np.where(cut, 0, reference)
     # Every light counts as bright as it is: a bright one has less noise. Saturated pixels do
     # not count at all, as long as another light knows better.
     weight = np.where(cut, 1e-6, 1.0) * reference.sum()
