@@ -7,7 +7,7 @@
 ``collect`` blurs photographs as the trainer does (one shake, none, one that differs over the
 picture, a moving object; any noise; lamps), searches each for its shake, restores it with every
 candidate and writes a line for each. ``fit`` prints the coefficients that stand in
-``napari_darkdeblur/psf/estimation.py``; they belong to a model, so a new model needs a new fit.
+``napari_darkdeblur/psf/judgement.py``; they belong to a model, so a new model needs a new fit.
 ``table`` prints what `auto` gains, of pictures other than those of the fit.
 """
 
@@ -17,7 +17,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
 from napari_darkdeblur.psf import NetworkRestorer, similarity
-from napari_darkdeblur.psf.estimation import FEATURES, Search
+from napari_darkdeblur.psf.estimation import CONFIDENT, Search
+from napari_darkdeblur.psf.judgement import FEATURES, log_odds
 from napari_darkdeblur.restore import load_model
 
 # One shake for the picture; several; none; a microscope. In shares of the pictures.
@@ -48,12 +49,12 @@ SIDE = 432
 MAX_RADIUS = 32
 
 
-def pictures(photographs: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Make blurred photographs; the same for the same seed."""
+def pictures(photographs: Path, numbers: Iterable[int], seed: int) -> Iterator[dict[str, Any]]:
+    """Make blurred photographs; the same for the same number and seed."""
     files = sorted(p for p in photographs.iterdir() if p.suffix.lower() in (".jpg", ".png"))
     synthesizer = PairSynthesizer(DEGRADATIONS, seed)
     side = SIDE + 2 * synthesizer.margin
-    for number in range(count):
+    for number in numbers:
         generator = np.random.default_rng((seed, number))
         sharp = cropped(read_image(files[generator.integers(len(files))]).pixels, side, generator)
         pair = synthesizer(torch.from_numpy(sharp).permute(2, 0, 1)[None], [number])
@@ -92,7 +93,8 @@ def collect(arguments: argparse.Namespace) -> None:
     """Search pictures for their shakes, and write what came of every candidate."""
     network = load_model(arguments.model).network.to(arguments.device).eval()
     with arguments.file.open("w") as file:
-        for picture in pictures(arguments.photographs, arguments.count, arguments.seed):
+        numbers = range(arguments.part - 1, arguments.count, arguments.parts)
+        for picture in pictures(arguments.photographs, numbers, arguments.seed):
             blurred, sharp, kernel = picture["blurred"], picture["sharp"], picture["kernel"]
             linear_light = picture["linear_light"]
             restorer = NetworkRestorer(network, linear_light=linear_light)
@@ -142,8 +144,9 @@ def logistic(x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ridge: floa
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Read what `collect` wrote."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Read what `collect` wrote; of parts, put together with ``cat``, as well."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return sorted(lines, key=lambda line: line["number"])
 
 
 def design(lines: list[dict[str, Any]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -204,8 +207,6 @@ def fit(arguments: argparse.Namespace) -> None:
 
 def table(arguments: argparse.Namespace) -> None:
     """Print what `auto` gains, by the size of the blur and the noise, as Markdown."""
-    from napari_darkdeblur.psf.estimation import CONFIDENT, log_odds
-
     groups: dict[str, list[dict[str, Any]]] = {}
     for line in read(arguments.file):
         noise = "little noise" if line["noise"] < arguments.noise else "much noise"
@@ -254,7 +255,9 @@ def main() -> None:
     step.add_argument("--model", required=True, help="name or weights file")
     step.add_argument("--photographs", type=Path, required=True)
     step.add_argument("--count", type=int, default=400)
-    step.add_argument("--seed", type=int, default=1)
+    step.add_argument("--seed", type=int, default=1, help="another one for the table")
+    step.add_argument("--part", type=int, default=1, help="make only this part, from 1 on")
+    step.add_argument("--parts", type=int, default=1, help="for as many processes at once")
     step.add_argument("--device", default="cpu")
     step.set_defaults(run=collect)
     step = steps.add_parser("fit", help="fit the confidence")

@@ -204,7 +204,8 @@ def find_streaks(
     for index in np.lexsort((-energy, -support)):
         members = [lights[j] for j in np.flatnonzero(alike[index])]
         psf = _average(members)
-        if all(similarity(psf.kernel, other.kernel) < 0.95 for other in found):
+        fits = psf.kernel.shape[0] // 2 <= max_radius
+        if fits and all(similarity(psf.kernel, other.kernel) < 0.95 for other in found):
             found.append(psf)
         if len(found) == most:
             break

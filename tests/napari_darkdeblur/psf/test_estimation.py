@@ -15,13 +15,8 @@ from napari_darkdeblur.psf import (
     motion,
     similarity,
 )
-from napari_darkdeblur.psf.estimation import (
-    CONFIDENT,
-    _part_to_search,
-    _resized,
-    blurred,
-    noise_level,
-)
+from napari_darkdeblur.psf.estimation import CONFIDENT, _part_to_search
+from napari_darkdeblur.psf.least_squares import blurred, noise_level, resized
 from napari_darkdeblur.psf.light import to_light, to_values
 
 SIDE = 160
@@ -48,8 +43,8 @@ def photographed(light: np.ndarray, kernel: np.ndarray, *, linear_light: bool = 
 class Oracle:
     """A restorer that knows the sharp picture, and is sharp as far as its kernel is right.
 
-    With a wrong kernel a network leaves blur and adds errors; here it gives the picture blurred
-    by as much as the kernels differ.
+    Without a kernel a network leaves a part of the blur; with a wrong one it gives here the picture
+    blurred by as much as the kernels differ.
     """
 
     def __init__(self, light: np.ndarray, true: np.ndarray, *, linear_light: bool = True) -> None:
@@ -59,18 +54,18 @@ class Oracle:
     def _at(self, image: np.ndarray, blur: float) -> np.ndarray:
         self.calls += 1
         shape = image.shape[:2]
-        light = self.light if shape == self.light.shape[:2] else _resized(self.light, shape)
+        light = self.light if shape == self.light.shape[:2] else resized(self.light, shape)
         scale = shape[0] / self.light.shape[0]
         return to_values(ndimage.gaussian_filter(light, (blur * scale,) * 2 + (0,)),
                          self.linear_light)  # fmt: skip
 
     def blind(self, image: np.ndarray) -> np.ndarray:
-        return self._at(image, 1.5)
+        return self._at(image, 0.3 * PSF(self.true, "").rms_radius)
 
     def guided(self, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         scale = image.shape[0] / self.light.shape[0]
         side = round(self.true.shape[0] * scale) | 1
-        true = np.clip(_resized(self.true, (side, side)), 0, None) if scale < 1 else self.true
+        true = np.clip(resized(self.true, (side, side)), 0, None) if scale < 1 else self.true
         return self._at(image, 3 * (1 - similarity(kernel, true)))
 
 
