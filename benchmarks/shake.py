@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
-from napari_darkdeblur.psf import NetworkRestorer, similarity
+from napari_darkdeblur.psf import PSF, NetworkRestorer, similarity
 from napari_darkdeblur.psf.estimation import CONFIDENT, Search
 from napari_darkdeblur.psf.judgement import FEATURES, log_odds
+from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
 from napari_darkdeblur.restore import load_model
 
 # One shake for the picture; several; none; a microscope. In shares of the pictures.
@@ -84,6 +85,17 @@ def cropped(pixels: NDArray[Any], side: int, generator: np.random.Generator) -> 
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
+def given(finder: KernelNet | None, light: NDArray[np.float32]) -> list[PSF]:
+    """Return what the kernel network finds in a picture."""
+    if finder is None:
+        return []
+    tensor = torch.tensor(light, device=next(finder.parameters()).device).permute(2, 0, 1)
+    return [
+        PSF.from_array(kernel.cpu().numpy(), origin="the kernel network", confidence=confidence)
+        for kernel, confidence in find_kernels(finder, tensor)
+    ]
+
+
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the peak signal-to-noise ratio of values in 0..1, in dB."""
     return -10 * math.log10(max(float(((a - b) ** 2).mean()), 1e-12))
@@ -91,7 +103,10 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def collect(arguments: argparse.Namespace) -> None:
     """Search pictures for their shakes, and write what came of every candidate."""
-    network = load_model(arguments.model).network.to(arguments.device).eval()
+    network = load_model(arguments.model, arguments.device).network
+    finder = None
+    if arguments.kernel_net is not None:
+        finder = read_kernel_net(arguments.kernel_net).to(arguments.device).eval()
     with arguments.file.open("w") as file:
         numbers = range(arguments.part - 1, arguments.count, arguments.parts)
         for picture in pictures(arguments.photographs, numbers, arguments.seed):
@@ -100,7 +115,7 @@ def collect(arguments: argparse.Namespace) -> None:
             restorer = NetworkRestorer(network, linear_light=linear_light)
             start = time.perf_counter()
             search = Search(blurred, restorer, linear_light=linear_light)
-            candidates = search.candidates(MAX_RADIUS)
+            candidates = search.candidates(MAX_RADIUS, given(finder, search.light))
             seconds = time.perf_counter() - start
             plain = psnr(restorer.blind(blurred), sharp)
             true = psnr(restorer.guided(blurred, kernel), sharp)
@@ -253,6 +268,7 @@ def main() -> None:
     step = steps.add_parser("collect", help="make pictures and search them")
     step.add_argument("file", type=Path)
     step.add_argument("--model", required=True, help="name or weights file")
+    step.add_argument("--kernel-net", type=Path, help="its kernels are judged, too")
     step.add_argument("--photographs", type=Path, required=True)
     step.add_argument("--count", type=int, default=400)
     step.add_argument("--seed", type=int, default=1, help="another one for the table")
