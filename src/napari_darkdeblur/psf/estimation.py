@@ -272,17 +272,17 @@ class Search:
         given : iterable of PSF
             Kernels to judge beside those found.
         """
-        starts = [
-            _Start(max_radius),
-            _Start(max_radius, caution=4.0, even=False),
-            _Start(max_radius, caution=2.0, unguided=True),
-            # Of a short blur, wide kernels are mostly noise.
-            _Start(max(4, max_radius // 3), caution=2.0),
-        ]
+        starts = [_Start(max_radius), _Start(max_radius, caution=2.0, unguided=True)]
         drawn = [*given]
+        if not drawn:
+            starts += [
+                _Start(max_radius, caution=4.0, even=False),
+                # Of a short blur, wide kernels are mostly noise.
+                _Start(max(4, max_radius // 3), caution=2.0),
+            ]
         drawn += find_streaks(self.image, linear_light=self.linear_light, max_radius=max_radius)
         # In units of one restoration at full scale.
-        self.total = 1.8 * len(starts) + 1.2 * len(drawn) + 4 * _REFINED + 3
+        self.total = 1.5 * len(starts) + 1.2 * len(drawn) + 3.5 * _REFINED + 3
 
         half = Level.of(self.light, self.saturated, _HALF, self.linear_light)
         early = []
@@ -293,7 +293,7 @@ class Search:
         for psf in drawn:
             kernel = rescaled(psf.kernel, _HALF)
             early.append((kernel, psf.origin, starts[0]))
-            improved = self._improved(half, kernel, starts[0], 0.1)
+            improved = self._improved(half, kernel, starts[0], 0.1, 2)
             if improved is not None:
                 early.append((improved, f"{psf.origin}, refined", starts[0]))
         self.early = self._judged(half, half, early, [kernel for kernel, _, _ in early])
@@ -336,11 +336,11 @@ class Search:
         return result
 
     def _improved(self, level: Level, kernel: Kernel, start: _Start, share: float) -> Kernel | None:
-        """Alternate between restoring with a kernel and solving for it, twice."""
+        """Alternate between restoring with a kernel and solving for it."""
         largest = max(3, math.ceil(start.radius * level.scale))
         radius = min(largest, math.ceil(kernel.shape[0] // 2 * 1.2) + 1)
         current = fitted(kernel, radius)
-        for iteration in range(2):
+        for iteration in range(iterations):
             sharp = to_light(self._guided(level.image, current), self.linear_light)
             solved = level.solve(
                 sharp, current, share * _GROWTH**iteration, start.caution, start.even
@@ -359,7 +359,7 @@ class Search:
             level = Level.of(self.light, self.saturated, finer, self.linear_light)
             # The finer the scale, the more noise.
             start = replace(candidate.start, caution=2 * caution * finer**2)
-            improved = self._improved(level, grown, start, _SHARE)
+            improved = self._improved(level, grown, start, _SHARE, 2 if finer == 1 else 1)
             kernel = grown if improved is None else improved
             scale = finer
         return kernel
