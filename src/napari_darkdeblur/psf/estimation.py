@@ -12,26 +12,40 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.fft
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import DarkDeblurError
+from ..network.guides import wiener, wiener_guides
+from .judgement import Judge, log_odds
 from .kernel import PSF, PSFError, similarity
+from .least_squares import Image, Kernel, Level, centred, fitted, noise_level, rescaled
 from .light import saturated, to_light, to_values
 from .points import find_streaks
 
-Image = NDArray[np.float32]
-Kernel = NDArray[np.float32]
-
-# From this confidence on `--psf auto` uses a kernel: see `_confidence`.
+# From this confidence on a kernel should be used.
 CONFIDENT = 0.5
+
+# Larger pictures are searched in their best part of this side: more would take longer and say
+# little more.
+_SIDE = 512
+# Each scale is so many times as fine as the one before it.
+_STEP = math.sqrt(2)
+# All starts go up to this scale; only so many kernels are carried on to the full one.
+_HALF = 0.5
+_REFINED = 3
+# How often the picture is sharpened and the kernel solved for at each scale.
+_ITERATIONS = 3
+# The share of gradients that the first of these uses, the strongest; and how it grows.
+_SHARE = 0.05
+_GROWTH = 1.3
+# Regularisation of the Wiener filter where the network is not told the kernel.
+_UNGUIDED = 0.05
 
 
 class StoppedError(DarkDeblurError):
@@ -48,6 +62,42 @@ class Restorer(Protocol):
         """Return the image restored with a kernel (K, K), K odd, of sum 1."""
 
 
+class NetworkRestorer:
+    """Restores with a whole network at once, where it lies: for the search, not for large images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes (1, 3, H, W), and (1, 3 (1 + guides), H, W) with `wiener_guides`.
+    linear_light : bool
+        See `estimate`.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, linear_light: bool = True) -> None:
+        self.network, self.linear_light = network, linear_light
+        self.device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def blind(self, image: Image) -> Image:
+        """Return the image restored without a kernel."""
+        return self._restored(self._tensor(image))
+
+    @torch.inference_mode()
+    def guided(self, image: Image, kernel: Kernel) -> Image:
+        """Return the image restored with a kernel."""
+        picture = self._tensor(image)
+        kernels = torch.tensor(kernel, device=self.device)[None]
+        guides = wiener_guides(picture, kernels, self.linear_light)
+        return self._restored(torch.cat([picture, guides], dim=1))
+
+    def _tensor(self, image: Image) -> torch.Tensor:
+        return torch.tensor(image, device=self.device).permute(2, 0, 1)[None]
+
+    def _restored(self, given: torch.Tensor) -> Image:
+        restored = self.network(given)[0].float().clamp(0, 1).permute(1, 2, 0)
+        return np.ascontiguousarray(restored.cpu().numpy())
+
+
 @dataclass(frozen=True)
 class _Start:
     """One way of searching.
@@ -56,25 +106,49 @@ class _Start:
     ----------
     radius : int
         Largest radius of the kernel in pixels.
-    ridge, sparsity : float
-        Weights of the kernel's squares and of its sum in the least squares, relative to the
-        gradients' energy and to the strongest correlation.
-    floor : float
-        Share of the kernel's maximum below which values are cut off.
+    caution : float
+        How much more than assumed the picture's noise and unexplained gradients may spoil the
+        least squares: above 1 kernels are more sparse and more even.
+    even : bool
+        Whether gradients count relative to the local brightness: dark parts then say as much
+        as bright ones, and so does their noise.
+    unguided : bool
+        Whether the picture is made sharp by a Wiener filter and the network without a kernel,
+        instead of by the network with the kernel.
     """
 
     radius: int
-    ridge: float = 0.02
-    sparsity: float = 0.01
-    floor: float = 0.03
+    caution: float = 1.0
+    even: bool = True
+    unguided: bool = False
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
+    """A kernel, and what speaks for it.
+
+    Parameters
+    ----------
+    kernel : ndarray
+        (K, K) kernel at the scale that it was judged at.
+    origin : str
+        Where it came from, see `PSF`.
+    start : _Start
+        The way of searching that it was found in.
+    restored : ndarray
+        (H, W, 3) picture as the network restores it with the kernel.
+    features : dict of str to float
+        See `Judge`.
+    score : float
+        Logarithm of the odds that it improves the picture.
+    """
+
     kernel: Kernel
-    restored: Image
-    residual: float
     origin: str
+    start: _Start
+    restored: Image
+    features: dict[str, float]
+    score: float
 
 
 def estimate(
@@ -121,8 +195,8 @@ def estimate(
     StoppedError
         ``stop`` was set.
     """
-    search = _Search(_checked(image), restorer, linear_light, progress, stop)
-    return search.run(max_radius, list(candidates))
+    search = Search(image, restorer, linear_light=linear_light, progress=progress, stop=stop)
+    return search.run(max_radius, candidates)
 
 
 def _checked(image: NDArray[Any]) -> Image:
@@ -139,56 +213,156 @@ def _checked(image: NDArray[Any]) -> Image:
             f"An image of {pixels.shape[1]} × {pixels.shape[0]} pixels is too small to find a "
             "shake in; 64 pixels are the least."
         )
+    if not np.isfinite(pixels).all():
+        raise PSFError("No shake can be searched in an image that is not finite everywhere.")
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
-class _Search:
-    """One search: the picture in light, and the steps that all starts share."""
+class Search:
+    """One search in a picture, for those who want more of it than the best kernel.
+
+    Parameters
+    ----------
+    image, restorer, linear_light, progress, stop
+        See `estimate`.
+
+    Attributes
+    ----------
+    noise : float
+        Standard deviation of the picture's noise, in light.
+    early : list of Candidate
+        What was found at half scale; only the best is carried on.
+    """
 
     def __init__(
         self,
-        image: Image,
+        image: NDArray[Any],
         restorer: Restorer,
-        linear_light: bool,
-        progress: Callable[[float], None] | None,
-        stop: threading.Event | None,
+        *,
+        linear_light: bool = True,
+        progress: Callable[[float], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
-        self.image = _part_to_search(image, linear_light)
+        self.image = _part_to_search(_checked(image), linear_light)
         self.restorer, self.linear_light = restorer, linear_light
         self.progress, self.stop = progress, stop
         self.light = to_light(self.image, linear_light)
         self.saturated = saturated(self.image)
+        self.noise = noise_level(self.light.mean(axis=-1), ~self.saturated)
+        self.early: list[Candidate] = []
         self.done, self.total = 0.0, 1.0
 
-    def run(self, max_radius: int, given: list[PSF]) -> PSF:
-        starts = [
-            _Start(max_radius),
-            _Start(max(4, max_radius // 3)),
-            _Start(max_radius, ridge=0.05, sparsity=0.05),
-        ]
-        others = [(psf.kernel, psf.origin) for psf in given]
-        others += [
-            (psf.kernel, psf.origin)
-            for psf in find_streaks(
-                self.image, linear_light=self.linear_light, max_radius=max_radius
-            )
-        ]
-        self.total = 2.5 * len(starts) * _ITERATIONS + 3 * len(others)
-        found = []
+    def run(self, max_radius: int, given: Iterable[PSF] = ()) -> PSF:
+        """Return the best kernel, see `estimate`."""
+        found = self.candidates(max_radius, given)
+        if self.progress is not None:
+            self.progress(1.0)
+        if not found:
+            return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
+        best = max(found, key=lambda candidate: candidate.score)
+        return PSF(best.kernel, best.origin, confidence=1 / (1 + math.exp(-best.score)))
+
+    def candidates(self, max_radius: int, given: Iterable[PSF] = ()) -> list[Candidate]:
+        """Return kernels at full scale, each with what speaks for it.
+
+        Parameters
+        ----------
+        max_radius : int
+            Largest radius in pixels that a kernel may have.
+        given : iterable of PSF
+            Kernels to judge beside those found.
+        """
+        starts = [_Start(max_radius), _Start(max_radius, caution=2.0, unguided=True)]
+        drawn = [*given]
+        if not drawn:
+            starts += [
+                _Start(max_radius, caution=4.0, even=False),
+                # Of a short blur, wide kernels are mostly noise.
+                _Start(max(4, max_radius // 3), caution=2.0),
+            ]
+        drawn += find_streaks(self.image, linear_light=self.linear_light, max_radius=max_radius)
+        # In units of one restoration at full scale.
+        self.total = 1.5 * len(starts) + 1.2 * len(drawn) + 3.5 * _REFINED + 3
+
+        half = Level.of(self.light, self.saturated, _HALF, self.linear_light)
+        early = []
         for start in starts:
             kernel = self._coarse_to_fine(start)
             if kernel is not None:
-                found.append(self._candidate(kernel, "found"))
-        found += [self._candidate(kernel, origin) for kernel, origin in others]
+                early.append((kernel, "found", start))
+        for psf in drawn:
+            kernel = rescaled(psf.kernel, _HALF)
+            early.append((kernel, psf.origin, starts[0]))
+            improved = self._improved(half, kernel, starts[0], 0.1, 2)
+            if improved is not None:
+                early.append((improved, f"{psf.origin}, refined", starts[0]))
+        self.early = self._judged(half, half, early, [kernel for kernel, _, _ in early])
+
+        full = Level.of(self.light, self.saturated, 1.0, self.linear_light)
+        best = _distinct(self.early)[:2]
+        # How much noise harms shows in the result, so the best is refined in both ways.
+        ways = [(best[:1], 1.0), (best[:1], 10.0), (best[1:], 4.0)]
+        final = [
+            (self._refined(candidate, caution), candidate.origin, candidate.start)
+            for some, caution in ways
+            for candidate in some
+        ]
+        # As they were drawn: finding them needed no network.
+        final += [(psf.kernel.copy(), psf.origin, starts[0]) for psf in drawn[:2]]
+        return self._judged(full, half, final, [candidate.kernel for candidate in self.early])
+
+    def _judged(
+        self,
+        level: Level,
+        half: Level,
+        found: list[tuple[Kernel, str, _Start]],
+        others: list[Kernel],
+    ) -> list[Candidate]:
+        """Restore with kernels, and judge them, also by how alike others at half scale are."""
         if not found:
-            return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
-        # A point explains every picture without residual; it is not chosen by it.
-        found = [c for c in found if PSF(c.kernel, "").rms_radius > 0.5] or found
-        best = min(found, key=lambda candidate: candidate.residual)
-        agreement = float(np.median([similarity(best.kernel, c.kernel) for c in found]))
-        if self.progress is not None:
-            self.progress(1.0)
-        return PSF(best.kernel, best.origin, confidence=float(agreement > 0.7))
+            return []
+        plain = self._blind(level.image)
+        judge = Judge(level, to_light(plain, self.linear_light), half)
+        result = []
+        for kernel, origin, start in found:
+            restored = self._guided(level.image, kernel)
+            features = judge.features(kernel, to_light(restored, self.linear_light))
+            at_half = kernel if level is half else rescaled(kernel, _HALF)
+            alike = sorted(similarity(at_half, other) for other in others)
+            features["agreement"] = float(np.median(alike))
+            # The most alike is the kernel itself, or what it was refined from.
+            features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
+            result.append(Candidate(kernel, origin, start, restored, features, log_odds(features)))
+        return result
+
+    def _improved(self, level: Level, kernel: Kernel, start: _Start, share: float) -> Kernel | None:
+        """Alternate between restoring with a kernel and solving for it."""
+        largest = max(3, math.ceil(start.radius * level.scale))
+        radius = min(largest, math.ceil(kernel.shape[0] // 2 * 1.2) + 1)
+        current = fitted(kernel, radius)
+        for iteration in range(iterations):
+            sharp = to_light(self._guided(level.image, current), self.linear_light)
+            solved = level.solve(
+                sharp, current, share * _GROWTH**iteration, start.caution, start.even
+            )
+            if solved is None:
+                return None
+            current = fitted(centred(solved), radius)
+        return centred(current)
+
+    def _refined(self, candidate: Candidate, caution: float) -> Kernel:
+        """Carry a candidate of half the scale to the full one."""
+        kernel = candidate.kernel
+        scale = _HALF
+        for finer in (math.sqrt(0.5), 1.0):
+            grown = rescaled(kernel, finer / scale)
+            level = Level.of(self.light, self.saturated, finer, self.linear_light)
+            # The finer the scale, the more noise.
+            start = replace(candidate.start, caution=2 * caution * finer**2)
+            improved = self._improved(level, grown, start, _SHARE, 2 if finer == 1 else 1)
+            kernel = grown if improved is None else improved
+            scale = finer
+        return kernel
 
     def _blind(self, image: Image) -> Image:
         self._step(image)
@@ -197,6 +371,15 @@ class _Search:
     def _guided(self, image: Image, kernel: Kernel) -> Image:
         self._step(image)
         return self.restorer.guided(image, kernel)
+
+    def _sharpened(self, level: Level, kernel: Kernel, start: _Start) -> Image:
+        """Return the picture at one scale as sharp as the kernel so far makes it."""
+        if not start.unguided:
+            return self._guided(level.image, kernel)
+        light = torch.from_numpy(level.light).permute(2, 0, 1)[None]
+        divided = wiener(light, torch.from_numpy(kernel)[None], (_UNGUIDED,))[0][0]
+        divided_light = divided.permute(1, 2, 0).numpy()
+        return self._blind(to_values(divided_light, self.linear_light))
 
     def _step(self, image: Image) -> None:
         """Report progress in units of the work that restoring the whole part is."""
@@ -209,48 +392,29 @@ class _Search:
     def _coarse_to_fine(self, start: _Start) -> Kernel | None:
         """Return the kernel that one start finds; None where the picture has no structure."""
         kernel: Kernel | None = None
-        for scale in _scales(start.radius, min(self.image.shape[:2])):
-            level = _Level.of(self.light, self.saturated, scale, self.linear_light)
-            largest = max(2, math.ceil(start.radius * scale))
+        for scale in _scales(start.radius, min(self.image.shape[:2]), _HALF):
+            level = Level.of(self.light, self.saturated, scale, self.linear_light)
+            radius = max(2, math.ceil(start.radius * scale))
             if kernel is None:
-                radius = largest
-                current = np.zeros((2 * radius + 1,) * 2, np.float32)
-                current[radius, radius] = 1
+                kernel = np.zeros((2 * radius + 1,) * 2, np.float32)
+                kernel[radius, radius] = 1
                 sharp = self._blind(level.image)
             else:
-                grown = _enlarged(kernel, _STEP)
+                grown = rescaled(kernel, _STEP)
                 # The kernel may have been cut too narrow at the coarser scale.
-                radius = min(largest, max(3, math.ceil(grown.shape[0] // 2 * 1.3) + 1))
-                current = _fitted(grown, radius)
-                sharp = self._guided(level.image, current)
+                radius = min(radius, max(3, math.ceil(grown.shape[0] // 2 * 1.3) + 1))
+                kernel = fitted(grown, radius)
+                sharp = self._sharpened(level, kernel, start)
             for iteration in range(_ITERATIONS):
-                keep = min(0.6, _FIRST_SHARE * _SHARE_GROWTH**iteration)
+                if iteration:
+                    sharp = self._sharpened(level, kernel, start)
+                share = _SHARE * _GROWTH**iteration
                 light = to_light(sharp, self.linear_light)
-                solved = level.solve(light, current, keep, start)
+                solved = level.solve(light, kernel, share, start.caution, start.even)
                 if solved is None:
-                    break
-                current = _fitted(PSF.from_array(solved).kernel, radius)
-                sharp = self._guided(level.image, current)
-            else:
-                kernel = current
-                continue
-            return None
-        return None if kernel is None else PSF.from_array(kernel).kernel
-
-    def _candidate(self, kernel: Kernel, origin: str) -> _Candidate:
-        restored = self._guided(self.image, kernel)
-        residual = reblurred_residual(
-            self.light, to_light(restored, self.linear_light), kernel, self.saturated
-        )
-        return _Candidate(kernel, restored, residual, origin)
-
-
-_ITERATIONS = 4
-_STEP = math.sqrt(2)
-# Share of gradients, the strongest, that the first iteration at a scale uses; and its growth.
-_FIRST_SHARE = 0.08
-_SHARE_GROWTH = 1.3
-_SIDE = 512
+                    return None
+                kernel = fitted(centred(solved), radius)
+        return None if kernel is None else centred(kernel)
 
 
 def _part_to_search(image: Image, linear_light: bool) -> Image:
@@ -270,202 +434,18 @@ def _part_to_search(image: Image, linear_light: bool) -> Image:
     return image[4 * int(top) : 4 * int(top) + _SIDE, 4 * int(left) : 4 * int(left) + _SIDE]
 
 
-def _scales(radius: int, side: int) -> list[float]:
-    """Return the scales from where a kernel of that radius is about two pixels wide, up to 1."""
-    count = max(1, math.ceil(math.log(max((2 * radius + 1) / 5, 1.01)) / math.log(_STEP)))
-    return [
-        _STEP**-level for level in range(count, -1, -1) if level == 0 or side * _STEP**-level >= 40
-    ]
+def _scales(radius: int, side: int, finest: float) -> list[float]:
+    """Return the scales from where a kernel of that radius is about two pixels wide."""
+    widest = max((2 * radius + 1) / 5 * finest, 1.01)
+    count = max(1, math.ceil(math.log(widest) / math.log(_STEP)))
+    scales = [finest * _STEP**-level for level in range(count, -1, -1)]
+    return [scale for scale in scales if scale == finest or side * scale >= 40]
 
 
-def _resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize (H, W) or (H, W, C) bicubically, without aliasing."""
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    tensor = torch.from_numpy(array[..., None] if array.ndim == 2 else array).permute(2, 0, 1)
-    resized = F.interpolate(
-        tensor[None], size=shape, mode="bicubic", antialias=True, align_corners=False
-    )[0].permute(1, 2, 0)
-    result = np.ascontiguousarray(resized.numpy())
-    return result[..., 0] if array.ndim == 2 else result
-
-
-def _enlarged(kernel: Kernel, factor: float) -> Kernel:
-    """Return a kernel as it is at a scale that is ``factor`` times as fine."""
-    framed = np.pad(kernel, 2)
-    side = round(framed.shape[0] * factor) | 1
-    larger = np.clip(_resized(framed, (side, side)), 0, None)
-    return PSF.from_array(_cleaned(larger, 0.02)).kernel
-
-
-def _fitted(kernel: Kernel, radius: int) -> Kernel:
-    """Return a kernel padded or cut to a radius, of sum 1."""
-    margin = radius - kernel.shape[0] // 2
-    fitted = np.pad(kernel, margin) if margin >= 0 else kernel[-margin:margin, -margin:margin]
-    return np.asarray(fitted / fitted.sum(), dtype=np.float32)
-
-
-def _cleaned(kernel: NDArray[np.float32], floor: float) -> NDArray[np.float32]:
-    """Cut off small values and parts that hold less than a tenth of the largest part's light."""
-    kernel = np.where(kernel < floor * kernel.max(), 0, np.clip(kernel, 0, None))
-    parts, count = ndimage.label(kernel > 0, np.ones((3, 3)))
-    if count > 1:
-        sums = ndimage.sum_labels(kernel, parts, np.arange(1, count + 1))
-        kernel = kernel * np.isin(parts, 1 + np.flatnonzero(sums > 0.1 * sums.max()))
-    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
-
-
-class _Level:
-    """The picture at one scale, and the least squares for its kernel."""
-
-    def __init__(self, light: Image, image: Image, saturated: NDArray[np.bool_]) -> None:
-        self.light, self.image, self.saturated = light, image, saturated
-        valid = ~saturated
-        # np.gradient would smooth over two pixels; the difference of neighbours does not.
-        self.gradients = [g * valid for g in _differences(light.mean(axis=-1))]
-
-    @classmethod
-    def of(
-        cls, light: Image, saturated: NDArray[np.bool_], scale: float, linear_light: bool
-    ) -> _Level:
-        if scale < 1:
-            shape = (round(light.shape[0] * scale), round(light.shape[1] * scale))
-            light = np.clip(_resized(light, shape), 0, 1)
-            saturated = _resized(saturated, shape) > 0.05
-        return cls(light, to_values(light, linear_light), saturated)
-
-    def solve(self, sharp: Image, start_from: Kernel, keep: float, start: _Start) -> Kernel | None:
-        """Return the kernel between the strongest gradients of ``sharp`` and the picture's."""
-        height, width = self.saturated.shape
-        radius = start_from.shape[0] // 2
-        usable = ~self.saturated
-        if self.saturated.any():
-            # A lamp's light reaches as far as the kernel.
-            near = ndimage.binary_dilation(self.saturated, iterations=max(1, radius // 2))
-            if near.mean() < 0.7:
-                usable = ~near
-        edge = min(radius // 2 + 2, height // 8, width // 8)
-        usable[:edge] = usable[-edge:] = False
-        usable[:, :edge] = usable[:, -edge:] = False
-        gradients = _differences(sharp.mean(axis=-1))
-        strength = np.hypot(*gradients) * usable
-        if usable.sum() < 100:
-            return None
-        threshold = max(float(np.quantile(strength[usable], 1 - keep)), 1e-6)
-        chosen = strength >= threshold
-        shape = tuple(scipy.fft.next_fast_len(n + 2 * radius, real=True) for n in (height, width))
-        gram = np.zeros((4 * radius + 1,) * 2, np.float32)
-        right = np.zeros((2 * radius + 1,) * 2, np.float32)
-        for of_sharp, of_picture in zip(gradients, self.gradients, strict=True):
-            transformed = _rfft2(of_sharp * chosen, shape)
-            gram += _near(np.conj(transformed) * transformed, shape, 2 * radius)
-            right += _near(np.conj(transformed) * _rfft2(of_picture, shape), shape, radius)
-        kernel = _non_negative(gram, right, start_from, start)
-        return _cleaned(kernel, start.floor) if kernel.max() > 0 else None
-
-
-def _differences(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return differences to the next column and the next row, zero in the last."""
-    dx, dy = np.zeros_like(values), np.zeros_like(values)
-    dx[:, :-1] = np.diff(values, axis=1)
-    dy[:-1] = np.diff(values, axis=0)
-    return dx, dy
-
-
-def _rfft2(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    return np.asarray(scipy.fft.rfft2(values, s=shape, workers=torch.get_num_threads()))
-
-
-def _irfft2(values: NDArray[np.complex64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.asarray(scipy.fft.irfft2(values, s=shape, workers=torch.get_num_threads()))
-
-
-def _near(
-    spectrum: NDArray[np.complex64], shape: tuple[int, ...], radius: int
-) -> NDArray[np.float32]:
-    """Return the part of a correlation that is within a radius of zero shift."""
-    shifts = np.arange(-radius, radius + 1)
-    return _irfft2(spectrum, shape)[np.ix_(shifts % shape[0], shifts % shape[1])]
-
-
-def _non_negative(
-    gram: NDArray[np.float32], right: NDArray[np.float32], start_from: Kernel, start: _Start
-) -> NDArray[np.float32]:
-    """Solve the normal equations for a kernel that is not negative.
-
-    FISTA (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009). The normal matrix is a
-    correlation with ``gram``, so that an iteration costs two small Fourier transforms.
-    """
-    side = right.shape[0]
-    size = scipy.fft.next_fast_len(3 * side - 2, real=True)
-    ring = np.zeros((size, size), np.float32)
-    ring[: 2 * side - 1, : 2 * side - 1] = gram
-    spectrum = _rfft2(np.roll(ring, (1 - side, 1 - side), (0, 1)), (size, size)).real
-    ridge = start.ridge * float(gram[side - 1, side - 1])
-    lipschitz = max(float(spectrum.max()), 1e-20) + ridge
-    pull = start.sparsity * float(right.max())
-    kernel = ahead = start_from
-    momentum = 1.0
-    for _ in range(120):
-        product = _irfft2(_rfft2(ahead, (size, size)) * spectrum, (size, size))[:side, :side]
-        slope = product - right + ridge * ahead + pull
-        following = np.maximum(ahead - slope / lipschitz, 0)
-        next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = following + (momentum - 1) / next_momentum * (following - kernel)
-        kernel, momentum = following, next_momentum
-    return np.asarray(kernel, dtype=np.float32)
-
-
-def reblurred_residual(
-    light: Image, restored: Image, kernel: Kernel, saturated: NDArray[np.bool_]
-) -> float:
-    """Return how far a restored picture, blurred again, is from the blurred one.
-
-    Parameters
-    ----------
-    light, restored : ndarray
-        (H, W, 3) in light.
-    kernel : ndarray
-        (K, K).
-    saturated : ndarray
-        (H, W) bool; these pixels and their neighbours do not count.
-
-    Returns
-    -------
-    float
-        Root mean square of the lightly smoothed difference.
-    """
-    again = blurred(restored, kernel)
-    radius = kernel.shape[0] // 2
-    inside = ~ndimage.binary_dilation(saturated, iterations=8) if saturated.any() else ~saturated
-    edge = min(radius, min(saturated.shape) // 4)
-    if edge:
-        inside[:edge] = inside[-edge:] = False
-        inside[:, :edge] = inside[:, -edge:] = False
-    if inside.sum() < 2000:
-        inside[:] = True
-    difference = ndimage.gaussian_filter(again - light, (1.2, 1.2, 0))
-    return math.sqrt(float((difference[inside] ** 2).mean()))
-
-
-def blurred(light: Image, kernel: Kernel) -> Image:
-    """Blur a picture, mirrored at its borders.
-
-    Parameters
-    ----------
-    light : ndarray
-        (H, W, C).
-    kernel : ndarray
-        (K, K), K odd.
-    """
-    radius = kernel.shape[0] // 2
-    framed = np.pad(light, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
-    shape = tuple(scipy.fft.next_fast_len(n, real=True) for n in framed.shape[:2])
-    spectrum = _rfft2(kernel, shape)
-    planes = [
-        # The kernel begins at its corner: the sum is what the mirrored border is wide further on.
-        _irfft2(_rfft2(framed[..., c], shape) * spectrum, shape)[
-            2 * radius : 2 * radius + light.shape[0], 2 * radius : 2 * radius + light.shape[1]
-        ]
-        for c in range(light.shape[2])
-    ]
-    return np.stack(planes, axis=-1)
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """Return candidates, the best first, without those that are like a better one."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: -c.score):
+        if all(similarity(candidate.kernel, other.kernel) < 0.97 for other in kept):
+            kept.append(candidate)
+    return kept

@@ -93,8 +93,8 @@ class PSF:
         origin : str
             Where it came from, in words.
         remove_background : bool
-            Whether to subtract what lies around the kernel: the median of the border, and
-            three standard deviations of its noise from what remains visible.
+            Whether to subtract the background, which is the median of the border, and to cut
+            what does not stand out of the border's noise or lies apart.
         confidence : float, optional
             See `PSF`.
         note : str
@@ -243,7 +243,8 @@ def without_background(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        The same shape, not negative; zero where there is only noise.
+        The same shape, not negative; zero where there is only noise, and where something
+        lies apart from the brightest shape.
     """
     width = max(1, min(values.shape) // 8)
     inner = np.zeros(values.shape, dtype=bool)
@@ -254,7 +255,21 @@ def without_background(values: NDArray[np.float64]) -> NDArray[np.float64]:
     above = np.clip(values - level, 0, None)
     # Smoothed, so that a faint trail counts where its neighbours do, and single specks do not.
     smooth = ndimage.gaussian_filter(values - level, 0.8)
-    return np.where(smooth > max(3 * noise * 0.35, 1e-3 * above.max()), above, 0)
+    return largest_part(np.where(smooth > max(3 * noise * 0.35, 1e-3 * above.max()), above, 0))
+
+
+def largest_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep the connected part with the most light, and others with a tenth of it.
+
+    Gaps of two pixels do not part: a shake may have hurried on.
+    """
+    parts, count = ndimage.label(
+        ndimage.binary_dilation(values > 0, np.ones((3, 3))), np.ones((3, 3))
+    )
+    if count < 2:
+        return values
+    sums = ndimage.sum_labels(values, parts, np.arange(1, count + 1))
+    return np.where(np.isin(parts, 1 + np.flatnonzero(sums >= 0.1 * sums.max())), values, 0)
 
 
 def motion(length: float, angle: float) -> PSF:

@@ -11,7 +11,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .kernel import PSF, PSFError, similarity, without_background
+from .kernel import PSF, PSFError, largest_part, similarity, without_background
 from .light import SATURATED, to_light
 
 Rectangle = tuple[float, float, float, float]
@@ -87,7 +87,7 @@ class _Light:
         chosen = patch[..., usable]
         self.saturated = (chosen >= SATURATED).any(axis=-1)
         light = to_light(chosen, linear_light).mean(axis=-1).astype(np.float64)
-        self.shape = _largest_part(without_background(light))
+        self.shape = without_background(light)
         bright = self.shape > 0
         self.saturated &= bright
         self.saturated_share = float(self.saturated.sum() / max(bright.sum(), 1))
@@ -105,7 +105,6 @@ def _average(lights: list[_Light]) -> PSF:
     lights = sorted(lights, key=lambda light: (light.saturated_share, -light.shape.sum()))
     side = max(max(light.shape.shape) for light in lights) * 2 + 1
     reference, cut = lights[0].padded(side)
-    total = np.where(cut, 0, reference)
     # Every light counts as bright as it is: a bright one has less noise. Saturated pixels do
     # not count at all, as long as another light knows better.
     weight = np.where(cut, 1e-6, 1.0) * reference.sum()
@@ -128,7 +127,7 @@ def _average(lights: list[_Light]) -> PSF:
         share = np.where(cut, 1e-6, 1.0) * scale * reference.sum()
         total += share * shape / (scale * reference.sum())
         weight += share
-    kernel = _largest_part(total / weight)
+    kernel = largest_part(total / weight)
     worst = lights[0].saturated_share
     note = (
         f"Every light is saturated, at best in {100 * worst:.0f} % of its area: the kernel is "
@@ -156,20 +155,6 @@ def _offset(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, floa
         offset = int(place) + float(part)
         shift.append(offset - size if offset > size / 2 else offset)
     return shift[0], shift[1]
-
-
-def _largest_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep the connected part with the most light, and others with a tenth of it.
-
-    Gaps of two pixels do not part: a shake may have hurried on.
-    """
-    parts, count = ndimage.label(
-        ndimage.binary_dilation(values > 0, np.ones((3, 3))), np.ones((3, 3))
-    )
-    if count < 2:
-        return values
-    sums = ndimage.sum_labels(values, parts, np.arange(1, count + 1))
-    return np.where(np.isin(parts, 1 + np.flatnonzero(sums >= 0.1 * sums.max())), values, 0)
 
 
 def find_streaks(
@@ -219,7 +204,8 @@ def find_streaks(
     for index in np.lexsort((-energy, -support)):
         members = [lights[j] for j in np.flatnonzero(alike[index])]
         psf = _average(members)
-        if all(similarity(psf.kernel, other.kernel) < 0.95 for other in found):
+        fits = psf.kernel.shape[0] // 2 <= max_radius
+        if fits and all(similarity(psf.kernel, other.kernel) < 0.95 for other in found):
             found.append(psf)
         if len(found) == most:
             break

@@ -1,0 +1,292 @@
+"""How well shakes are found: makes the pictures, fits the confidence, prints the tables.
+
+    python -m benchmarks.shake collect --model NAME --photographs FOLDER --count 400 train.jsonl
+    python -m benchmarks.shake fit train.jsonl
+    python -m benchmarks.shake table train.jsonl
+
+``collect`` blurs photographs as the trainer does (one shake, none, one that differs over the
+picture, a moving object; any noise; lamps), searches each for its shake, restores it with every
+candidate and writes a line for each. ``fit`` prints the coefficients that stand in
+``napari_darkdeblur/psf/judgement.py``; they belong to a model, so a new model needs a new fit.
+``table`` prints what `auto` gains, of pictures other than those of the fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
+from napari_darkdeblur.imagefiles import read_image
+from napari_darkdeblur.psf import PSF, NetworkRestorer, similarity
+from napari_darkdeblur.psf.estimation import CONFIDENT, Search
+from napari_darkdeblur.psf.judgement import FEATURES, log_odds
+from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
+from napari_darkdeblur.restore import load_model
+
+# One shake for the picture; several; none; a microscope. In shares of the pictures.
+DEGRADATIONS = (
+    Degradation(
+        preset="night", share=6, unblurred=0.0, camera_turn_probability=0.0,
+        moving_object_probability=0.0,
+    ),
+    Degradation(
+        preset="night", share=1.5, unblurred=0.0, camera_turn_probability=0.25,
+        moving_object_probability=0.25,
+    ),
+    Degradation(preset="unblurred", share=1, shot_gain=(2e-5, 1e-2), read_noise=(1e-4, 1e-2)),
+    Degradation(preset="microscopy", share=0.75),
+)  # fmt: skip
+SIDE = 432
+MAX_RADIUS = 32
+
+
+def pictures(photographs: Path, numbers: Iterable[int], seed: int) -> Iterator[dict[str, Any]]:
+    """Make blurred photographs; the same for the same number and seed."""
+    files = sorted(p for p in photographs.iterdir() if p.suffix.lower() in (".jpg", ".png"))
+    synthesizer = PairSynthesizer(DEGRADATIONS, seed)
+    side = SIDE + 2 * synthesizer.margin
+    for number in numbers:
+        generator = np.random.default_rng((seed, number))
+        sharp = cropped(read_image(files[generator.integers(len(files))]).pixels, side, generator)
+        pair = synthesizer(torch.from_numpy(sharp).permute(2, 0, 1)[None], [number])
+        yield {
+            "number": number,
+            "blurred": pair.blurred[0].permute(1, 2, 0).numpy(),
+            "sharp": pair.sharp[0].permute(1, 2, 0).numpy(),
+            "kernel": pair.kernels[0].numpy(),
+            "uniform": bool(pair.uniform[0]),
+            "linear_light": bool(pair.linear_light[0]),
+        }
+
+
+def cropped(pixels: NDArray[Any], side: int, generator: np.random.Generator) -> NDArray[Any]:
+    """Cut out a square at random; of large photographs, whose pixels are soft, shrunk ones."""
+    pixels = pixels[..., :3] if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    factor = min(pixels.shape[:2]) // side
+    if factor > 1:
+        height, width = (n // factor * factor for n in pixels.shape[:2])
+        blocks = pixels[:height, :width].reshape(
+            height // factor, factor, width // factor, factor, 3
+        )
+        pixels = blocks.mean(axis=(1, 3)).astype(np.uint8)
+    short = [max(0, side - n) for n in pixels.shape[:2]]
+    pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
+    top, left = (int(generator.integers(n - side + 1)) for n in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+
+
+def given(finder: KernelNet | None, light: NDArray[np.float32]) -> list[PSF]:
+    """Return what the kernel network finds in a picture."""
+    if finder is None:
+        return []
+    tensor = torch.tensor(light, device=next(finder.parameters()).device).permute(2, 0, 1)
+    return [
+        PSF.from_array(kernel.cpu().numpy(), origin="the kernel network", confidence=confidence)
+        for kernel, confidence in find_kernels(finder, tensor)
+    ]
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the peak signal-to-noise ratio of values in 0..1, in dB."""
+    return -10 * math.log10(max(float(((a - b) ** 2).mean()), 1e-12))
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Search pictures for their shakes, and write what came of every candidate."""
+    network = load_model(arguments.model, arguments.device).network
+    finder = None
+    if arguments.kernel_net is not None:
+        finder = read_kernel_net(arguments.kernel_net).to(arguments.device).eval()
+    with arguments.file.open("w") as file:
+        numbers = range(arguments.part - 1, arguments.count, arguments.parts)
+        for picture in pictures(arguments.photographs, numbers, arguments.seed):
+            blurred, sharp, kernel = picture["blurred"], picture["sharp"], picture["kernel"]
+            linear_light = picture["linear_light"]
+            restorer = NetworkRestorer(network, linear_light=linear_light)
+            start = time.perf_counter()
+            search = Search(blurred, restorer, linear_light=linear_light)
+            candidates = search.candidates(MAX_RADIUS, given(finder, search.light))
+            seconds = time.perf_counter() - start
+            plain = psnr(restorer.blind(blurred), sharp)
+            true = psnr(restorer.guided(blurred, kernel), sharp)
+            rows, columns = np.indices(kernel.shape) - kernel.shape[0] // 2
+            line = {
+                "number": picture["number"],
+                "uniform": picture["uniform"],
+                "linear_light": linear_light,
+                "rms": math.sqrt(float(((rows**2 + columns**2) * kernel).sum())),
+                "noise": search.noise,
+                "input": psnr(blurred, sharp),
+                "plain": plain,
+                "true": true,
+                "seconds": seconds,
+                "candidates": [
+                    {
+                        "psnr": psnr(candidate.restored, sharp),
+                        "similarity": similarity(candidate.kernel, kernel),
+                        "features": candidate.features,
+                    }
+                    for candidate in candidates
+                ],
+            }
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+
+def logistic(x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ridge: float) -> NDArray[Any]:
+    """Fit a logistic regression by Newton's method; the first column is not shrunk."""
+    coefficients = np.zeros(x.shape[1])
+    penalty = ridge * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-np.clip(x @ coefficients, -30, 30)))
+        slope = x.T @ (weight * (y - probability)) - penalty @ coefficients
+        curvature = (x * (weight * probability * (1 - probability))[:, None]).T @ x + penalty
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(slope)), slope)
+        coefficients += step
+        if np.abs(step).max() < 1e-8:
+            break
+    return coefficients
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read what `collect` wrote; of parts, put together with ``cat``, as well."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return sorted(lines, key=lambda line: line["number"])
+
+
+def design(lines: list[dict[str, Any]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return features, gains over no kernel in dB, and the picture of every candidate."""
+    x, gain, group = [], [], []
+    for index, line in enumerate(lines):
+        for candidate in line["candidates"]:
+            x.append([1.0] + [candidate["features"][name] for name in FEATURES])
+            gain.append(candidate["psnr"] - line["plain"])
+            group.append(index)
+    return np.array(x), np.array(gain), np.array(group)
+
+
+def fitted(x: NDArray[Any], gain: NDArray[Any], ridge: float) -> NDArray[Any]:
+    """Fit which candidates improve; what changes nothing counts little."""
+    weight = np.clip(np.abs(gain), 0.1, 2.0)
+    mean, spread = x[:, 1:].mean(axis=0), x[:, 1:].std(axis=0) + 1e-9
+    scaled = np.column_stack([x[:, 0], (x[:, 1:] - mean) / spread])
+    coefficients = logistic(scaled, (gain > 0).astype(float), weight, ridge)
+    slopes = coefficients[1:] / spread
+    return np.concatenate([[coefficients[0] - slopes @ mean], slopes])
+
+
+def outcome(score: NDArray[Any], gain: NDArray[Any], group: NDArray[Any]) -> NDArray[Any]:
+    """Return for every picture the best candidate's score and gain."""
+    best = []
+    for index in np.unique(group):
+        members = np.flatnonzero(group == index)
+        chosen = members[score[members].argmax()]
+        best.append((score[chosen], gain[chosen], gain[members].max()))
+    return np.array(best)
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Fit the confidence, check it on pictures left out, and print the coefficients."""
+    lines = read(arguments.file)
+    x, gain, group = design(lines)
+    score = np.empty(len(gain))
+    for fold in range(10):
+        out = group % 10 == fold
+        score[out] = x[out] @ fitted(x[~out], gain[~out], arguments.ridge)
+    best = outcome(score, gain, group)
+    print(f"# {len(lines)} pictures, {len(gain)} candidates; ten-fold cross-validation:")
+    for threshold in np.log([1, 2, 3, 4, 6, 9, 15, 25]):
+        trusted = best[:, 0] > threshold
+        if trusted.any():
+            print(
+                f"# odds above {math.exp(threshold):4.1f}: {100 * trusted.mean():3.0f} % trusted, "
+                f"of these {100 * (best[trusted, 1] > 0).mean():5.1f} % better by "
+                f"{best[trusted, 1].mean():+.2f} dB, worst {best[trusted, 1].min():+.2f} dB; "
+                f"all pictures {np.where(trusted, best[:, 1], 0).mean():+.2f} dB"
+            )
+    print(f"# always the best of the candidates: {np.clip(best[:, 2], 0, None).mean():+.2f} dB")
+    names = ["constant", *FEATURES]
+    for name, value in zip(names, fitted(x, gain, arguments.ridge), strict=True):
+        print(f'    "{name}": {value:.3f},')
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Print what `auto` gains, by the size of the blur and the noise, as Markdown."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for line in read(arguments.file):
+        noise = "little noise" if line["noise"] < arguments.noise else "much noise"
+        rms = line["rms"]
+        size = "< 1.5" if rms < 1.5 else "1.5-3" if rms < 3 else "3-6" if rms < 6 else "> 6"
+        if not line["uniform"]:
+            size = "varying"
+        elif rms < 0.3:
+            size = "none"
+        groups.setdefault(f"| {size} | {noise} ", []).append(line)
+    print(
+        "| kernel rms, px | noise | pictures | no kernel | auto | true kernel | trusted, % "
+        "| worse of these | worst, dB | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name, lines in sorted(groups.items()):
+        auto, trusted = [], []
+        for line in lines:
+            best = max(line["candidates"], key=lambda c: log_odds(c["features"]), default=None)
+            odds = log_odds(best["features"]) if best else -math.inf
+            trusted.append(1 / (1 + math.exp(-odds)) >= CONFIDENT)
+            auto.append(best["psnr"] if best and trusted[-1] else line["plain"])
+        gain = np.array([a - line["plain"] for a, line in zip(auto, lines, strict=True)])
+        mean = {
+            key: np.mean([line[key] - line["input"] for line in lines]) for key in ("plain", "true")
+        }
+        over_input = np.mean([a - line["input"] for a, line in zip(auto, lines, strict=True)])
+        print(
+            f"{name}| {len(lines)} | {mean['plain']:+.2f} | {over_input:+.2f} "
+            f"| {mean['true']:+.2f} | {100 * np.mean(trusted):.0f} "
+            f"| {int((gain < 0).sum())} of {sum(trusted)} | {gain.min():+.2f} "
+            f"| {np.mean([line['seconds'] for line in lines]):.1f} |"
+        )
+
+
+def main() -> None:
+    """Run one of the steps."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.shake",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    steps = parser.add_subparsers(required=True)
+    step = steps.add_parser("collect", help="make pictures and search them")
+    step.add_argument("file", type=Path)
+    step.add_argument("--model", required=True, help="name or weights file")
+    step.add_argument("--kernel-net", type=Path, help="its kernels are judged, too")
+    step.add_argument("--photographs", type=Path, required=True)
+    step.add_argument("--count", type=int, default=400)
+    step.add_argument("--seed", type=int, default=1, help="another one for the table")
+    step.add_argument("--part", type=int, default=1, help="make only this part, from 1 on")
+    step.add_argument("--parts", type=int, default=1, help="for as many processes at once")
+    step.add_argument("--device", default="cpu")
+    step.set_defaults(run=collect)
+    step = steps.add_parser("fit", help="fit the confidence")
+    step.add_argument("file", type=Path)
+    step.add_argument("--ridge", type=float, default=3.0)
+    step.set_defaults(run=fit)
+    step = steps.add_parser("table", help="what `auto` gains")
+    step.add_argument("file", type=Path)
+    step.add_argument("--noise", type=float, default=0.01, help="standard deviation in light")
+    step.set_defaults(run=table)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
