@@ -105,6 +105,13 @@ class RunPanel(QWidget):
         self.bar.setRange(0, 0)
         say(self.status, f"{text}…")
 
+    def searching(self, fraction: float) -> None:
+        """Show how far the search for the blur's kernel is."""
+        self.bar.setRange(0, _STEPS)
+        self.bar.setValue(round(_STEPS * fraction))
+        if self.run_button.isEnabled():
+            say(self.status, "Looking for the shake…")
+
     def tile_done(self, event: TileDone) -> None:
         """Show how far it is."""
         self.bar.setRange(0, _STEPS)
