@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QProgressBar,
+    QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -249,6 +250,7 @@ class BlurPanel(QGroupBox):
             for widget in widgets:
                 row.addWidget(widget, 0 if widget is self.draw_button else 1)
             self._page_of[kind] = self._pages.addWidget(page)
+        self._pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         beside = QVBoxLayout()
         beside.setSpacing(2)
         beside.addWidget(self.text, 1)

@@ -59,9 +59,10 @@ class RunPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (
-            self.estimate,
             self.run_button,
+            # Below the button, which must not move when they come and go.
             self.bar,
+            self.estimate,
             self.status,
             self.warning,
             self.result,

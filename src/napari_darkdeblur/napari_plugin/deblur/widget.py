@@ -137,8 +137,8 @@ class DeblurWidget(QWidget):
             self.blur,
             advanced,
             self.preview_box,
-            self.preview_note,
             self.run,
+            self.preview_note,
         ):
             layout.addWidget(widget)
         layout.addStretch()
