@@ -131,11 +131,12 @@ class BlurChoice(QObject):
         self._layer = layer
         self.give_up()
         self._forget_gone()
+        self._look_at_lights()
         self._show()
-        self._settle.start()
 
     def refresh(self) -> None:
         """Show what holds after something else in the widget was changed."""
+        self._look_at_lights()
         self._show()
 
     def give_up(self) -> None:
@@ -180,9 +181,7 @@ class BlurChoice(QObject):
             known = self._known_of(layer)
             if known is not None:
                 return known.psf, known.text
-            if self.finding or self._settle.isActive():
-                return None, "The marked lights are being looked at."
-            return None, self._marked(layer)[2]
+            return None, self._marked(layer)[2] or "The marked lights are being looked at."
         if kind == "file":
             if panel.path is None:
                 return None, "No file with a kernel is chosen yet; click Open."
@@ -236,6 +235,7 @@ class BlurChoice(QObject):
         if target is not None and target[0] != self._panel.kind:
             self.give_up()
         self._follow(self._panel.shapes if self._panel.kind == "points" else None)
+        self._look_at_lights()
         self._show()
         self.changed.emit()
 
@@ -251,7 +251,6 @@ class BlurChoice(QObject):
         layer = self._layer
         if layer is None or self._panel.kind != "points" or self._panel.shapes is None:
             return
-        self._known.pop(("points", str(layer.unique_id)), None)
         plane, rectangles, problem = self._marked(layer)
         spec = None if problem else self._spec(whole=True)
         if spec is not None:
@@ -307,10 +306,17 @@ class BlurChoice(QObject):
         self._shapes = shapes
         if shapes is not None:
             shapes.events.data.connect(self._on_shapes)
-            self._settle.start()
+        self._on_shapes()
 
     def _on_shapes(self, _: Any = None) -> None:
-        self._settle.start()
+        """Forget the kernel of lights that were marked before, in every layer."""
+        self._known = {key: known for key, known in self._known.items() if key[0] != "points"}
+        self._look_at_lights()
+
+    def _look_at_lights(self) -> None:
+        """Take the kernel from the marked lights soon, if it is not known."""
+        if self._panel.kind == "points" and self._known_of(self._layer) is None:
+            self._settle.start()
 
     def _draw(self) -> None:
         """Let rectangles be drawn, in a layer of their own if none is chosen."""

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
     QFileDialog,
+    QGridLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -124,6 +125,8 @@ class BlurPanel(QGroupBox):
         self.text = note("kernel_text")
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.text.show()
+        self.details = note("kernel_details")
+        self.details.show()
         self.add_button = button(
             "add_kernel", "Add as layer", "Add the kernel as an image layer, to look at or save."
         )
@@ -213,7 +216,8 @@ class BlurPanel(QGroupBox):
         used : bool
             Whether restoring uses it; if not, it is drawn faintly.
         """
-        self.text.setText("\n".join((text, *details)))
+        self.text.setText(text)
+        self.details.setText("\n".join(details))
         self.add_button.setEnabled(psf is not None)
         if psf is None:
             self.picture.clear()
@@ -229,7 +233,9 @@ class BlurPanel(QGroupBox):
         self.picture.setPixmap(
             QPixmap.fromImage(QImage(pixels, _PICTURE, _PICTURE, _PICTURE, grey))
         )
-        self.picture.setToolTip("\n".join((text, *details, f"Origin: {psf.origin}.")))
+        self.picture.setToolTip(
+            "\n".join((text, *details, f"Origin: {psf.origin}.", psf.note)).strip()
+        )
 
     def stop_following(self) -> None:
         """Let go of the viewer."""
@@ -251,17 +257,18 @@ class BlurPanel(QGroupBox):
                 row.addWidget(widget, 0 if widget is self.draw_button else 1)
             self._page_of[kind] = self._pages.addWidget(page)
         self._pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        beside = QVBoxLayout()
-        beside.setSpacing(2)
-        beside.addWidget(self.text, 1)
-        beside.addWidget(self.add_button)
         self._shown = QWidget()
-        shown = QHBoxLayout(self._shown)
+        shown = QGridLayout(self._shown)
         shown.setContentsMargins(0, 0, 0, 0)
-        shown.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignTop)
-        shown.addLayout(beside, 1)
-        # As much as the longest sentences take.
-        self._shown.setFixedHeight(_PICTURE + 24)
+        shown.setSpacing(4)
+        shown.addWidget(self.picture, 0, 0)
+        shown.addWidget(self.text, 0, 1, 1, 2)
+        shown.addWidget(self.details, 1, 0, 1, 2)
+        shown.addWidget(self.add_button, 1, 2, Qt.AlignmentFlag.AlignTop)
+        shown.setColumnStretch(1, 1)
+        # Of two lines of details, and as much beside the picture as the longest sentences take.
+        lines = 2 * self.details.fontMetrics().lineSpacing()
+        self._shown.setFixedHeight(_PICTURE + 8 + max(lines, self.add_button.sizeHint().height()))
         layout = QVBoxLayout(self)
         layout.setSpacing(4)
         for each in (self.kind_box, self._pages, self.bar, self._shown, self.reason):
@@ -301,7 +308,7 @@ def details_of(psf: PSF, layer: Image | None) -> tuple[str, ...]:
             units = {f"{layer.units[axis]:~P}" for axis in axes}
             unit = units.pop()
             if abs(down - across) < 1e-6 * across and not units and unit not in ("px", "pixel"):
-                size += f", {psf.extent * across:.3g} {unit} along"
+                size = f"{psf.extent * across:.3g} {unit}, {size}"
     if psf.confidence is None:
         return (size,)
     return size, f"confidence {100 * psf.confidence:.0f} %"

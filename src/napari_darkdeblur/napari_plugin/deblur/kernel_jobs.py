@@ -152,7 +152,9 @@ def kernel_of_lights(
         count = len(rectangles)
         lights = "a light" if count == 1 else f"{count} lights"
         text = f"{lights[0].upper()}{lights[1:]} drew {describe_psf(psf)}; used."
-        return KernelFound("done", f"{text} {psf.note}".strip(), psf, used=True)
+        if psf.note:  # too long for the dock, where the kernel's tooltip has it
+            text += " All are saturated; a fainter one would draw it better."
+        return KernelFound("done", text, psf, used=True)
 
     return (yield from _guarded(take, spec.name))
 

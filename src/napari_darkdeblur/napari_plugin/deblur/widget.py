@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...errors import DarkDeblurError, sentence_of
+from ...restore.axes import Axes
 from ..background import Background
 from ..controls import named, note, say, scrolled
 from ..provenance import input_of
@@ -282,9 +283,18 @@ class DeblurWidget(QWidget):
         elif isinstance(event, ModelReady):
             self.run.prepare(f"Restoring with {event.model} on {event.device}")
             for sentence in event.notes:
-                # What was found stands beside the kernel.
-                if not self._found or not sentence.startswith(self._found):
+                if not self._is_told_elsewhere(sentence):
                     self.run.warn(sentence)
+
+    def _is_told_elsewhere(self, sentence: str) -> bool:
+        """Return whether a note is no warning: what was found, and in which light, is shown."""
+        from ...restore.psfs import is_linear_light
+
+        spec = self._running
+        assert spec is not None
+        colour = Axes.parse(spec.axes, spec.shape).colour
+        of_light = is_linear_light("auto", colour, spec.dtype)[1]
+        return sentence == of_light or bool(self._found and sentence.startswith(self._found))
 
     def _on_kernel(self, event: PSFFound) -> None:
         """Show the kernel that a run has found; it holds for the next runs, too."""
@@ -368,7 +378,8 @@ def summary_text(name: str, outcome: Outcome) -> str:
     seconds = format_duration(result.seconds)
     text = f"<b>{escape(name)}</b><br>{seconds} with {escape(result.model)} on {result.device}"
     if isinstance(result.psf, PSF):
-        text += f"<br>blur undone: {escape(describe_psf(result.psf))}"
+        light = "sRGB" if result.light == "srgb" else "linear"
+        text += f"<br>blur undone: {escape(describe_psf(result.psf))} (values taken as {light})"
     if outcome.store.path is not None:
         text += f"<br>kept in {escape(str(outcome.store.path))}"
     before, after = outcome.measures.get("input", {}), outcome.measures.get("restored", {})
