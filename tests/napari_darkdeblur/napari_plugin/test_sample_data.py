@@ -81,7 +81,8 @@ def test_the_reference_fits_what_is_to_be_restored_and_is_better(sample: Sample)
     assert edges[0] < 0.9 * edges[1]
 
 
-@pytest.mark.parametrize("sample", PAIRS)
+# Of a long shake the error tells no place: `test_the_street_is_shaken_once_for_all` does.
+@pytest.mark.parametrize("sample", [pair for pair in PAIRS if pair is not sample_data.night_street])
 def test_blurred_and_reference_lie_on_each_other(sample: Sample) -> None:
     reference, blurred = _layers(sample)
     known = provenance_of(blurred)

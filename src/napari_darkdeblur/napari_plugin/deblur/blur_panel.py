@@ -124,6 +124,7 @@ class BlurPanel(QGroupBox):
         self.picture.setStyleSheet("background: black;")
         self.text = note("kernel_text")
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.text.setFixedHeight(_PICTURE)
         self.text.show()
         self.details = note("kernel_details")
         self.details.show()

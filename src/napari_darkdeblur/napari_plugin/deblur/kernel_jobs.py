@@ -153,7 +153,8 @@ def kernel_of_lights(
         lights = "a light" if count == 1 else f"{count} lights"
         text = f"{lights[0].upper()}{lights[1:]} drew {describe_psf(psf)}; used."
         if psf.note:  # too long for the dock, where the kernel's tooltip has it
-            text += " All are saturated; a fainter one would draw it better."
+            saturated = "It is" if count == 1 else "All are"
+            text += f" {saturated} saturated; a fainter one would draw it better."
         return KernelFound("done", text, psf, used=True)
 
     return (yield from _guarded(take, spec.name))

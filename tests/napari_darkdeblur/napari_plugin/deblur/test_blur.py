@@ -279,9 +279,10 @@ def test_units_are_told_where_pixels_are_square() -> None:
 
     psf = motion(12, 45)
     layer = Image(image(), scale=(0.5, 0.5), units=("um", "um"))
-    assert "6 µm" in details_of(psf, layer)[0]
+    assert details_of(psf, layer)[0].startswith(f"{psf.extent / 2:.3g} µm, ")
     assert "µm" not in details_of(psf, Image(image(), scale=(0.5, 2), units=("um", "um")))[0]
-    assert details_of(psf, Image(image()))[0].endswith("px")
+    side = psf.kernel.shape[0]
+    assert details_of(psf, Image(image()))[0] == f"{side} × {side} px"
 
 
 def test_it_begins_like_the_command_line_and_keeps_what_is_saved(viewer: Any, qtbot: Any) -> None:
