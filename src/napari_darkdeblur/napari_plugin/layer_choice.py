@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 # Made for looking only.
-_NOT_OFFERED = ("preview", "curtain")
+_NOT_OFFERED = ("preview", "curtain", "psf")
 
 
 class LayerChoice(ComboBox):

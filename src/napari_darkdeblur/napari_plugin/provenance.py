@@ -13,9 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from ..psf import PSF
+
 METADATA_KEY = "darkdeblur"
 
-Kind = Literal["restored", "preview", "uncertainty", "map", "tiles", "curtain", "sample"]
+Kind = Literal["restored", "preview", "uncertainty", "map", "tiles", "curtain", "sample", "psf"]
+
+# Larger kernels are not written down value by value: all layers' records are read again often.
+_LARGEST_KERNEL = 129
 
 
 class InputRecord(BaseModel):
@@ -67,6 +72,46 @@ class ModelRecord(BaseModel):
     sha256: str = ""
 
 
+class PSFRecord(BaseModel):
+    """The blur kernel that was undone.
+
+    Parameters
+    ----------
+    description : str
+        Its size and direction in words.
+    origin : str
+        Where it came from: found, lights in the picture, a file, a formula.
+    confidence : float, optional
+        Probability in 0..1 that restoring with it is better than without, if it was judged.
+    extent, rms_radius : float
+        Length along the main direction, and RMS radius, in pixels.
+    direction : float
+        Main direction in degrees, 0 to 180, from the right towards the top.
+    side : int
+        Width and height of the kernel in pixels.
+    note : str
+        What to be careful with.
+    kernel : tuple of tuple of float
+        Its values row by row, of sum 1; empty for kernels wider than 129 pixels.
+    """
+
+    description: str
+    origin: str = ""
+    confidence: float | None = None
+    extent: float = 0.0
+    rms_radius: float = 0.0
+    direction: float = 0.0
+    side: int = 0
+    note: str = ""
+    kernel: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for tables, e.g. ``"found: 14 px, vertical (confidence 0.93)"``."""
+        sure = "" if self.confidence is None else f" (confidence {self.confidence:.2f})"
+        return f"{self.origin}: {self.description}{sure}"
+
+
 class Provenance(BaseModel):
     """What is known about a layer that this plugin made.
 
@@ -88,6 +133,8 @@ class Provenance(BaseModel):
         The weights.
     options : dict
         What was chosen in the widget.
+    psf : PSFRecord, optional
+        The blur kernel that was undone; of a layer of kind ``"psf"`` the one that it shows.
     black, white : float
         The values that the network was shown as black and white, in the layer's units; metrics
         take the same.
@@ -111,6 +158,7 @@ class Provenance(BaseModel):
     axes: str = ""
     model: ModelRecord | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    psf: PSFRecord | None = None
     black: float = 0.0
     white: float = 1.0
     device: str = ""
@@ -134,6 +182,25 @@ def record_input(layer: Layer) -> InputRecord:
         layer_id=str(layer.unique_id),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
+    )
+
+
+def record_psf(psf: PSF) -> PSFRecord:
+    """Return what is written down about a kernel."""
+    from ..restore import describe_psf
+
+    side = int(psf.kernel.shape[0])
+    values = psf.kernel if side <= _LARGEST_KERNEL else psf.kernel[:0]
+    return PSFRecord(
+        description=describe_psf(psf),
+        origin=psf.origin,
+        confidence=psf.confidence,
+        extent=round(psf.extent, 3),
+        rms_radius=round(psf.rms_radius, 3),
+        direction=round(psf.direction, 2),
+        side=side,
+        note=psf.note,
+        kernel=tuple(tuple(round(float(value), 8) for value in row) for row in values),
     )
 
 

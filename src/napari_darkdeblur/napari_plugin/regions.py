@@ -173,12 +173,79 @@ def _spanned(layer: Image, shapes: Shapes | None, point: Sequence[float]) -> NDA
     chosen = sorted(shapes.selected_data) or list(range(len(shapes.data)))
     if not chosen:
         raise RegionError(f"The Shapes layer {shapes.name!r} is empty; draw a rectangle in it.")
+    corners = np.array([_corners(layer, shapes, index, point) for index in chosen])
+    return np.array([corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)])
+
+
+def _corners(
+    layer: Image, shapes: Shapes, index: int, point: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the corners (2, D) of what one shape spans, in full-resolution pixels."""
     vertices = []
-    for index in chosen:
-        for vertex in shapes.data[index]:
-            world = np.asarray(shapes.data_to_world(vertex), float)
-            # Shapes of fewer dimensions are on every plane: the sliders say which is meant.
-            missing = max(layer.ndim - len(world), 0)
-            before = np.asarray(point, float)[-layer.ndim :][:missing]
-            vertices.append(layer.world_to_data([*before, *world][-layer.ndim :]))
+    for vertex in shapes.data[index]:
+        world = np.asarray(shapes.data_to_world(vertex), float)
+        # Shapes of fewer dimensions are on every plane: the sliders say which is meant.
+        missing = max(layer.ndim - len(world), 0)
+        before = np.asarray(point, float)[-layer.ndim :][:missing]
+        vertices.append(layer.world_to_data([*before, *world][-layer.ndim :]))
     return np.array([np.min(vertices, axis=0), np.max(vertices, axis=0)])
+
+
+def marked_lights(
+    layer: Image, shapes: Shapes | None, point: Sequence[float], axes: str | None = None
+) -> tuple[int, list[tuple[float, float, float, float]]]:
+    """Return the rectangles around all shapes of a layer, and the plane that they are on.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        In which lights or beads are marked.
+    shapes : napari.layers.Shapes or None
+        What marks them.
+    point : sequence of float
+        ``viewer.dims.point``: the plane, where the shapes do not tell.
+    axes : str, optional
+        The layer's axes; guessed if not given.
+
+    Returns
+    -------
+    plane : int
+        As `Axes.index` takes it.
+    rectangles : list of tuple of float
+        (top, left, bottom, right) in full-resolution pixels, bottom and right exclusive.
+
+    Raises
+    ------
+    AxesError
+        The axes do not fit the layer.
+    RegionError
+        There are no shapes, or they are on different planes.
+    """
+    if shapes is None or not len(shapes.data):
+        raise RegionError(
+            "No light is marked yet; click Draw, and draw a rectangle around a small light or bead."
+        )
+    known = axes_of(layer, axes)
+    letters = known.letters[: layer.ndim]
+    row, column = letters.index("Y"), letters.index("X")
+    planes, rectangles = set(), []
+    for index in range(len(shapes.data)):
+        low, high = _corners(layer, shapes, index, point)
+        where = data_position(layer, layer.data_to_world((low + high) / 2))
+        position = dict(zip(letters, where, strict=True))
+        on_plane = [position[letter] for letter in known.plane_letters]
+        planes.add(int(np.ravel_multi_index(on_plane, known.plane_shape)) if on_plane else 0)
+        # A pixel reaches half a pixel beyond its index.
+        rectangles.append(
+            (
+                float(low[row] + 0.5),
+                float(low[column] + 0.5),
+                float(high[row] + 0.5),
+                float(high[column] + 0.5),
+            )
+        )
+    if len(planes) > 1:
+        raise RegionError(
+            f"The shapes of {shapes.name!r} are on different planes; keep those of one plane."
+        )
+    return planes.pop(), rectangles

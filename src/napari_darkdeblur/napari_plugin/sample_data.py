@@ -23,6 +23,22 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 SEED = 7
 
+# The night street: so much of the daylight, in the colour of street lamps, and so many photons in
+# white. The lamps (row, column, brightness in units of white, before the blur) are small: some
+# are too bright for the camera even when they are blurred, others draw the shake.
+STREET_EXPOSURE = 0.25
+STREET_TINT = (1.0, 0.9, 0.72)
+STREET_PHOTONS = 2500
+STREET_LAMP_COLOUR = (1.0, 0.88, 0.65)
+STREET_LAMPS = (
+    (28, 245, 9.0),
+    (30, 430, 40.0),
+    (66, 318, 6.0),
+    (320, 60, 5.0),
+    (452, 610, 4.0),
+    (140, 575, 60.0),
+)
+
 # The movie: a 12-bit camera that sees a quarter of its range, and about so many photons in white.
 STACK_FRAMES, STACK_SIDE = 12, 256
 STACK_WHITE = 1023
@@ -51,6 +67,64 @@ def night_photograph() -> list[LayerData]:
         "and noise are simulated."
     )
     return _pair("night photograph", pair.blurred, pair.reference, "YXS", (0, 255), note)
+
+
+def night_street() -> list[LayerData]:
+    """Return a photograph of a night scene with lamps, shaken once and for long, and its reference.
+
+    The shake is one kernel for the whole picture, of 4 pixels RMS: more than a network can guess
+    by itself, and what "Find it" in the Deblur dock is for.
+
+    Returns
+    -------
+    list of LayerData
+        The reference, which is not shown at first, and above it the photograph; (H, W, 3) uint8.
+    """
+    from skimage.data import stereo_motorcycle
+
+    day = srgb_to_linear(np.asarray(stereo_motorcycle()[0]) / 255)
+    light = np.clip(STREET_EXPOSURE * day * STREET_TINT, 0, None)
+    for row, column, brightness in STREET_LAMPS:
+        light[row : row + 2, column : column + 2] = brightness * np.asarray(STREET_LAMP_COLOUR)
+    kernel = street_kernel()
+    margin = kernel.shape[0] // 2
+    blurred = _photographed(
+        _moved(light, kernel[..., None]), STREET_PHOTONS, np.random.default_rng(SEED)
+    )
+    sharp = light[margin:-margin, margin:-margin]
+    note = (
+        "A motorcycle, photographed for the Middlebury stereo data set of 2014, from "
+        "scikit-image; night, lamps, shake and noise are simulated."
+    )
+    picture, reference = (_quantised(linear_to_srgb(values), 255) for values in (blurred, sharp))
+    return _pair("night street", picture, reference, "YXS", (0, 255), note)
+
+
+def street_kernel() -> NDArray[np.float64]:
+    """Return the blur kernel of the night street's shake.
+
+    Returns
+    -------
+    ndarray
+        (K, K), K odd, not negative, of sum 1, its centroid in the middle.
+    """
+    # A hand drifts and trembles: a slow arc, and on it faster swings.
+    time = (np.arange(4000) + 0.5) / 4000
+    drift = 15 * time**1.3 - 7 * time**3
+    x = drift + 1.5 * np.sin(2 * np.pi * 1.1 * time + 0.4)
+    y = -9.5 * time**1.1 + 2.6 * np.sin(2 * np.pi * 1.6 * time)
+    path = np.stack([x - x.mean(), y - y.mean()], axis=1)
+    radius = int(np.ceil(np.abs(path).max()))
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
+    corner = np.floor(path).astype(int)
+    part = path - corner
+    # Each moment's light is shared by the four pixels around its place: the centroid stays.
+    for dx in (0, 1):
+        for dy in (0, 1):
+            weight = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
+            np.add.at(kernel, (corner[:, 1] + dy + radius, corner[:, 0] + dx + radius), weight)
+    normalised: NDArray[np.float64] = kernel / kernel.sum()
+    return normalised
 
 
 def night_stack() -> list[LayerData]:

@@ -17,12 +17,13 @@ from ..errors import DarkDeblurError, sentence_of
 if TYPE_CHECKING:
     from ..restore.devices import Precision
     from ..restore.plan import Tiling
+    from ..restore.psfs import Light
 
 PLUGIN = "napari-darkdeblur"
 
 # Where on the page each value is.
 _GROUPS = {
-    "restoring": ("device", "precision", "tiling", "tile", "memory"),
+    "restoring": ("device", "precision", "tiling", "tile", "memory", "blur", "light"),
     "files": ("models_folder", "results_folder"),
     "results": ("output_dtype", "text_overlay", "tile_overlay"),
 }
@@ -49,6 +50,10 @@ class PluginSettings:
     memory : str
         What restoring may take, such as ``"4 GB"``, as it was typed, whether or not it makes
         sense; empty is a share of what is free.
+    blur : {"find", "unknown"}
+        Whether the shake is looked for, if the model takes kernels, or left to the network.
+    light : {"auto", "srgb", "linear"}
+        See `RestoreOptions`.
     models_folder : pathlib.Path, optional
         Where the user's models are, for `napari_darkdeblur.network.list_models`; None is the
         folder of the command line.
@@ -67,6 +72,8 @@ class PluginSettings:
     tiling: Tiling = "auto"
     tile: int = 0
     memory: str = ""
+    blur: Literal["find", "unknown"] = "find"
+    light: Light = "auto"
     models_folder: Path | None = None
     results_folder: Path | None = None
     output_dtype: Literal["same", "float32"] = "same"

@@ -35,6 +35,7 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     try:
         load_torch()
         yield
+        from ...network.stages import GUIDES
         from ...restore import RestoreOptions, estimate
 
         options = RestoreOptions(**spec.options, axes=spec.axes)
@@ -48,6 +49,8 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     parts.append("in one piece" if tiles == planes else f"{tiles} tiles")
     parts.append(f"about {format_bytes(plan.peak_bytes)}")
     parts.append(f"about {format_duration(plan.seconds * planes)}")
+    if options.known_psf == "auto" and GUIDES in plan.places:
+        parts.append("and the search for the shake before it")
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize
         parts.append(f"result of {format_bytes(size)} on the disk")

@@ -24,7 +24,7 @@ from ..torch_start import load_torch
 from .result_store import Store, make_store
 
 if TYPE_CHECKING:
-    from ...restore import Event, Result
+    from ...restore import Event, RestoreOptions, Result
     from ...restore.pixels import PixelArray
 
 OutputDtype = Literal["same", "float32"]
@@ -56,6 +56,8 @@ class JobSpec:
         What the whole layer should look like; of the same shape.
     results_folder : pathlib.Path, optional
         For large results; see `make_store`.
+    notes : tuple of str
+        Sentences that the result shall keep.
     """
 
     name: str
@@ -66,6 +68,7 @@ class JobSpec:
     output_dtype: OutputDtype = "same"
     reference: PixelArray | None = field(default=None, compare=False)
     results_folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -171,17 +174,9 @@ def run_job(spec: JobSpec, stop: threading.Event) -> Generator[Event | Preparing
 def _run(
     spec: JobSpec, stop: threading.Event, stores: list[Store]
 ) -> Generator[Event | Preparing, None, Outcome]:
-    yield Preparing("Loading PyTorch and the model")
-    load_torch()
-    from ...restore import Finished, ImageView, ModelReady, RestoreOptions, restore
+    source, options = yield from prepared(spec, stop)
+    from ...restore import Finished, ModelReady, restore
 
-    options = RestoreOptions(**spec.options, axes=spec.axes)
-    source = spec.region.of(spec.array)
-    part_of_range = source is not spec.array and options.value_range in ("data", "percentile")
-    if part_of_range or spec.output_dtype == "float32":
-        yield Preparing("Looking at the layer's values")
-        whole = ImageView(spec.array, spec.axes, options.value_range, stop=stop)
-        options = replace(options, value_range=(whole.black, whole.white))
     if source.dtype != spec.dtype:
         source = Converted(source, spec.dtype)
     store = make_store(spec.shape, spec.dtype, spec.name, spec.axes, spec.results_folder)
@@ -204,6 +199,24 @@ def _run(
         yield Preparing("Comparing with the reference")
         measures = _compare(spec, store.array, black, white)
     return Outcome("done", "", store, black, white, result, measures)
+
+
+def prepared(
+    spec: JobSpec, stop: threading.Event
+) -> Generator[Preparing, None, tuple[PixelArray, RestoreOptions]]:
+    """Return a job's pixels, and its options with the whole layer's black and white."""
+    yield Preparing("Loading PyTorch and the model")
+    load_torch()
+    from ...restore import ImageView, RestoreOptions
+
+    options = RestoreOptions(**spec.options, axes=spec.axes)
+    source = spec.region.of(spec.array)
+    part_of_range = source is not spec.array and options.value_range in ("data", "percentile")
+    if part_of_range or spec.output_dtype == "float32":
+        yield Preparing("Looking at the layer's values")
+        whole = ImageView(spec.array, spec.axes, options.value_range, stop=stop)
+        options = replace(options, value_range=(whole.black, whole.white))
+    return source, options
 
 
 class Converted:

@@ -40,6 +40,8 @@ class ModelInfo:
         Whether its header could be read.
     automatic : bool
         Whether it stands for whichever suits the image and the device; its path is no file.
+    no_kernel : str
+        Why it cannot be given the blur's kernel, a sentence; empty if it can.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelInfo:
     details: tuple[str, ...] = ()
     usable: bool = True
     automatic: bool = False
+    no_kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,20 @@ def look_around(
 
 
 def _automatic() -> ModelInfo:
-    from ...network import has_model
+    from ...network import find_weights, has_model, read_card
+    from ...restore import takes_guides
 
+    candidates = [name for name in (DEFAULT_MODEL, THOROUGH_MODEL) if has_model(name)]
+    without = [
+        name for name in candidates if not takes_guides(read_card(find_weights(name)).generator)
+    ]
+    no_kernel = ""
+    if without:
+        # It is known only when restoring begins which of them it will be.
+        may = "would" if without == candidates else "may"
+        no_kernel = (
+            f"Automatic {may} choose {without[0]}, which takes no kernel; choose a model that does."
+        )
     # Not of the models that are offered: a folder chosen in the preferences has no say in it.
     if has_model(THOROUGH_MODEL):
         summary = (
@@ -112,6 +127,7 @@ def _automatic() -> ModelInfo:
         summary,
         usable=has_model(DEFAULT_MODEL),
         automatic=True,
+        no_kernel=no_kernel,
     )
 
 
@@ -123,6 +139,7 @@ def describe_model(path: Path) -> ModelInfo:
     import torch
 
     from ...network import DarkDeblurNet, WeightsError, read_card
+    from ...restore import takes_guides
 
     try:
         card = read_card(path)
@@ -133,6 +150,7 @@ def describe_model(path: Path) -> ModelInfo:
     with torch.device("meta"):
         parameters = sum(p.numel() for p in DarkDeblurNet(card.generator).parameters())
     generator = card.generator
+    guided = takes_guides(generator)
     low, high = card.value_range
     steps = card.provenance.get("steps")
     details = [
@@ -140,11 +158,18 @@ def describe_model(path: Path) -> ModelInfo:
         f"{generator.growth}, {generator.stem} stem",
         f"reaches {generator.reach} pixels around each",
         f"trained on values {low:g} to {high:g}" + (f", {steps} steps" if steps else ""),
+        "takes the blur's kernel" if guided else "takes no kernel",
         f"licence: {card.licence or 'not stated'}",
         f"SHA-256 {digest[:12]}…",
         str(path),
     ]
-    return ModelInfo(path.stem, path, card.summary or "No description.", tuple(details))
+    return ModelInfo(
+        path.stem,
+        path,
+        card.summary or "No description.",
+        tuple(details),
+        no_kernel="" if guided else f"{path.stem} takes no kernel; choose a model that does.",
+    )
 
 
 def precisions_of(device: str, devices: tuple[str, ...]) -> tuple[Precision, ...]:

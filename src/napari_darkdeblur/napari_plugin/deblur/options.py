@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ...restore.devices import Precision
     from ...restore.plan import Tiling
+    from ...restore.psfs import Light
     from .job import OutputDtype
 
 Values = Literal["auto", "dtype", "data", "percentile", "contrast", "given"]
@@ -31,7 +32,7 @@ class Options:
 
     Parameters
     ----------
-    device, tiling, tile, memory, precision
+    device, tiling, tile, memory, precision, light
         See `RestoreOptions`; ``tile`` 0 and ``memory`` "" are automatic.
     values : str
         Which values are black and white: a name of `RestoreOptions`, ``"contrast"`` (the
@@ -51,6 +52,7 @@ class Options:
     black: float = 0.0
     white: float = 1.0
     output_dtype: OutputDtype = "same"
+    light: Light = "auto"
 
     @classmethod
     def of(cls, settings: PluginSettings) -> Options:
@@ -62,6 +64,7 @@ class Options:
             memory=settings.memory,
             precision=settings.precision,
             output_dtype=settings.output_dtype,
+            light=settings.light,
         )
 
     def as_settings(self, settings: PluginSettings) -> PluginSettings:
@@ -74,6 +77,7 @@ class Options:
             memory=self.memory,
             precision=self.precision,
             output_dtype=self.output_dtype,
+            light=self.light,
         )
 
     def value_range(self, layer: Image) -> str | tuple[float, float]:
@@ -119,4 +123,5 @@ class Options:
             "memory": memory,
             "precision": self.precision,
             "value_range": self.value_range(layer),
+            "light": self.light,
         }

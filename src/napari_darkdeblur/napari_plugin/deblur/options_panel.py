@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ...restore.devices import Precision
     from ...restore.plan import Tiling
+    from ...restore.psfs import Light
     from .job import OutputDtype
     from .options import Values
 
@@ -86,6 +87,13 @@ class OptionsPanel(QWidget):
         self.black_spin = _value_spin("black", "The value that is black.")
         self.white_spin = _value_spin("white", "The value that is white.")
         self.white_spin.setValue(1)
+        self.light_box = combo(
+            "light",
+            "How values relate to light, in which a kernel is undone: by the sRGB curve, as in "
+            "photographs, or in proportion, as in a microscope's images. Automatic takes colour "
+            "and 8 bits for sRGB. It matters for the blur's kernel only.",
+            [("Automatic", "auto"), ("sRGB photograph", "srgb"), ("Linear", "linear")],
+        )
         self.output_box = combo(
             "output_dtype",
             "Data type of the result. The values keep their units.",
@@ -109,6 +117,7 @@ class OptionsPanel(QWidget):
         self._form.addRow("Memory", self.memory_edit)
         self._form.addRow("Values", self.values_box)
         self._form.addRow("", self._given)
+        self._form.addRow("Light", self.light_box)
         self._form.addRow("Result", self.output_box)
         buttons = QHBoxLayout()
         buttons.addWidget(self.reset_button)
@@ -140,6 +149,7 @@ class OptionsPanel(QWidget):
             black=self.black_spin.value(),
             white=self.white_spin.value(),
             output_dtype=cast("OutputDtype", self.output_box.currentData()),
+            light=cast("Light", self.light_box.currentData()),
         )
 
     def show_options(self, options: Options) -> None:
@@ -156,6 +166,7 @@ class OptionsPanel(QWidget):
         self.black_spin.setValue(options.black)
         self.white_spin.setValue(options.white)
         choose(self.output_box, options.output_dtype)
+        choose(self.light_box, options.light)
 
     def show_machine(self, machine: Machine) -> None:
         """Offer the devices that work."""
@@ -182,6 +193,7 @@ class OptionsPanel(QWidget):
             self.precision_box,
             self.tiling_box,
             self.values_box,
+            self.light_box,
             self.output_box,
         )
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QWidget
 from ...errors import DarkDeblurError
 from ..background import Background
 from .job import JobSpec, Outcome, run_job
-from .request import Request
+from .request import Blur, Request
 from .restored_layers import Destination
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Preview(QObject):
         super().__init__(owner)
         self._viewer = viewer
         self._request = request
-        self._active = self._paused = False
+        self._active = self._paused = self._kernel_unknown = False
         self._layer: Image | None = None
         self._spec: JobSpec | None = None  # of what is shown, or being made
         self._destination: Destination | None = None
@@ -97,6 +97,7 @@ class Preview(QObject):
 
     def _start(self) -> None:
         request = self._request()
+        self._kernel_unknown = request.blur.psf == "auto"
         try:
             spec = self._spec_of(request)
         except DarkDeblurError as error:
@@ -115,6 +116,8 @@ class Preview(QObject):
         """Return the job of the preview: what the canvas shows, as the request would restore it."""
         point, ndisplay = self._viewer.dims.point, self._viewer.dims.ndisplay
         request = replace(request, reference=None)
+        if request.blur.psf == "auto":  # looking for it takes longer than a preview may
+            request = replace(request, blur=Blur())
         options = replace(request.options, tiling="exact", tile=_TILE)
         shown = replace(request, planes="current", area="visible", options=options)
         spec = shown.spec(point, ndisplay)
@@ -138,4 +141,6 @@ class Preview(QObject):
         self._layer.visible = visible
         if selected is not None and selected in self._viewer.layers:
             self._viewer.layers.selection.active = selected
-        self.told.emit("")
+        self.told.emit(
+            "The preview does without a kernel until one is found." if self._kernel_unknown else ""
+        )

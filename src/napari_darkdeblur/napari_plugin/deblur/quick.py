@@ -11,7 +11,7 @@ from ...weights import AUTO_MODEL
 from ..settings import read_settings
 from .job_runner import JobRunner
 from .options import Options
-from .request import Request, RequestError
+from .request import Blur, Request, RequestError
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -37,6 +37,7 @@ def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
         request = Request(
             layer=layer,
             model=AUTO_MODEL,
+            blur=Blur("auto" if settings.blur == "find" else "none"),
             options=Options.of(settings),
             results_folder=settings.results_folder,
         )

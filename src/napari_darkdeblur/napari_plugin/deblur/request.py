@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import DarkDeblurError
 from ...restore.pixels import check_dtype
@@ -19,11 +19,31 @@ from .options import Options
 if TYPE_CHECKING:
     from napari.layers import Image, Shapes
 
+    from ...psf import PSF
     from ...restore.pixels import PixelArray
 
 
 class RequestError(DarkDeblurError, ValueError):
     """Something is missing or does not fit; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Blur:
+    """What is to be done about the blur.
+
+    Parameters
+    ----------
+    psf : PSF or {"auto", "none"}
+        The kernel; ``"auto"`` finds it first, ``"none"`` leaves the blur to the network.
+    note : str
+        A sentence that the result shall keep about it; may be empty.
+    problem : str
+        Why there is no kernel although one is wanted; empty if all is well.
+    """
+
+    psf: PSF | Literal["auto", "none"] = "none"
+    note: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,8 @@ class Request:
         See `choose_region`.
     reference : napari.layers.Image, optional
         What the layer should look like.
+    blur : Blur
+        What is to be done about the blur.
     options : Options
         Everything else.
     results_folder : pathlib.Path, optional
@@ -55,6 +77,7 @@ class Request:
     area: Area = "whole"
     shapes: Shapes | None = None
     reference: Image | None = None
+    blur: Blur = field(default_factory=Blur)
     options: Options = field(default_factory=Options)
     results_folder: Path | None = None
 
@@ -84,6 +107,9 @@ class Request:
         region = choose_region(layer, point, axes.letters, self.planes, self.area, self.shapes)
         options = self.options.for_engine(layer)
         options["model"] = self._checked_model()
+        if self.blur.problem:
+            raise RequestError(self.blur.problem)
+        options["psf"] = self.blur.psf
         return JobSpec(
             name=str(layer.name),
             array=array,
@@ -93,6 +119,7 @@ class Request:
             output_dtype=self.options.output_dtype,
             reference=self._checked_reference(array.shape),
             results_folder=self.results_folder,
+            notes=(self.blur.note,) if self.blur.note else (),
         )
 
     def _checked_model(self) -> Path | str:

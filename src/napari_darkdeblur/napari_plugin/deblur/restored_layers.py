@@ -6,7 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..provenance import InputRecord, Kind, ModelRecord, Provenance, RegionRecord, record_input
+from ..provenance import (
+    InputRecord,
+    Kind,
+    ModelRecord,
+    Provenance,
+    PSFRecord,
+    RegionRecord,
+    record_input,
+    record_psf,
+)
 from ..regions import Region
 from ..result_layers import SUFFIX, appearance_of, link_appearance, placement_of, result_name
 from .job import JobSpec, Outcome
@@ -80,7 +89,8 @@ class Destination:
 
         result = outcome.result
         options = {
-            name: str(value) if name == "model" else value for name, value in spec.options.items()
+            name: value if name not in ("model", "psf") else _named(value)
+            for name, value in spec.options.items()
         }
         return Provenance(
             kind=kind,
@@ -90,12 +100,13 @@ class Destination:
             axes=spec.axes,
             model=ModelRecord(name=result.model, sha256=result.sha256) if result else None,
             options=options | {"output_dtype": spec.output_dtype},
+            psf=_psf_of(outcome),
             black=outcome.black,
             white=outcome.white,
             device=result.device if result else "",
             plan=result.plan.describe() if result and result.plan else "",
             seconds=round(result.seconds, 3) if result else 0.0,
-            notes=result.notes if result else (),
+            notes=(*spec.notes, *(result.notes if result else ())),
             metrics=_json_safe(outcome.measures),
         )
 
@@ -111,6 +122,19 @@ def _levels(pixels: Any, spec: JobSpec) -> list[Any]:
     while max(levels[-1].shape[rows], levels[-1].shape[columns]) > _LARGEST_COARSEST:
         levels.append(levels[-1][halved])
     return levels
+
+
+def _named(value: Any) -> str:
+    """Return a model or a kernel as text: its path or name, or where it came from."""
+    return str(getattr(value, "origin", value))
+
+
+def _psf_of(outcome: Outcome) -> PSFRecord | None:
+    """Return a record of the one kernel that was used for all planes, if there was one."""
+    from ...psf import PSF
+
+    psf = outcome.result.psf if outcome.result is not None else None
+    return record_psf(psf) if isinstance(psf, PSF) else None
 
 
 def _json_safe(measures: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -59,9 +59,10 @@ class RunPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (
-            self.estimate,
             self.run_button,
+            # Below the button, which must not move when they come and go.
             self.bar,
+            self.estimate,
             self.status,
             self.warning,
             self.result,
@@ -104,6 +105,13 @@ class RunPanel(QWidget):
         """Show what is done before the first tile, or after the last one."""
         self.bar.setRange(0, 0)
         say(self.status, f"{text}…")
+
+    def searching(self, fraction: float) -> None:
+        """Show how far the search for the blur's kernel is."""
+        self.bar.setRange(0, _STEPS)
+        self.bar.setValue(round(_STEPS * fraction))
+        if self.run_button.isEnabled():
+            say(self.status, "Looking for the shake…")
 
     def tile_done(self, event: TileDone) -> None:
         """Show how far it is."""

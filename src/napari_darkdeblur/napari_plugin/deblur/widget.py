@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,17 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...errors import DarkDeblurError, sentence_of
+from ...restore.axes import Axes
 from ..background import Background
 from ..controls import named, note, say, scrolled
 from ..provenance import input_of
 from ..settings import PLUGIN, SettingsError, read_settings, save_as_defaults
+from .blur_choice import BlurChoice
+from .blur_panel import BlurPanel
 from .estimate import Estimate, estimate_job
 from .job import JobSpec, Outcome, Preparing
 from .job_runner import BusyError, JobRunner
+from .kernel_jobs import found_text
 from .machine import Machine, describe_model, look_around
 from .model_picker import ModelPicker
 from .options import Options
@@ -32,6 +37,8 @@ from .source_panel import SourcePanel
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
+
+    from ...restore import PSFFound
 
 _SETTLE = 300  # milliseconds without a change, before its consequences are predicted
 
@@ -58,6 +65,8 @@ class DeblurWidget(QWidget):
 
         self.source = SourcePanel(viewer)
         self.models = ModelPicker()
+        self.blur = BlurPanel(viewer)
+        self.blur.choose_kind(self._settings.blur)
         self.options = OptionsPanel()
         self.preview_box = named(
             QCheckBox("Live preview"),
@@ -73,6 +82,10 @@ class DeblurWidget(QWidget):
         self._estimating = Background(self)
         self._runner = JobRunner(viewer, self)
         self._preview = Preview(viewer, self, self.request)
+        self._blur = BlurChoice(viewer, self, self.blur, self._request_without_blur)
+        self._running: JobSpec | None = None
+        self._running_in = ""
+        self._found = ""
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE)
@@ -86,6 +99,10 @@ class DeblurWidget(QWidget):
 
     def request(self) -> Request:
         """Return what is chosen."""
+        request = self._request_without_blur()
+        return replace(request, blur=self._blur.blur(request.layer))
+
+    def _request_without_blur(self) -> Request:
         return Request(
             layer=self.source.layer,
             model=self.models.model,
@@ -118,17 +135,22 @@ class DeblurWidget(QWidget):
         for widget in (
             self.source,
             model_box,
+            self.blur,
             advanced,
             self.preview_box,
-            self.preview_note,
             self.run,
+            self.preview_note,
         ):
             layout.addWidget(widget)
         layout.addStretch()
         scrolled(self, inner)
 
     def _connect(self) -> None:
-        for panel in (self.source, self.models, self.options):
+        # First: what they say of the blur counts when all is checked together.
+        self.models.changed.connect(self._show_whether_kernels)
+        for changed in (self.source.changed, self.options.changed):
+            changed.connect(self._show_blur)
+        for panel in (self.source, self.models, self.options, self._blur):
             panel.changed.connect(self._on_changed)
         self.source.layer_choice.changed.connect(self.options.show_layer)
         self.models.opened.connect(self._open_model)
@@ -156,6 +178,7 @@ class DeblurWidget(QWidget):
         for event in self._viewer_events():
             event.disconnect(self._on_view_changed)
         self.source.stop_following()
+        self._blur.leave()
         self._settle.stop()
         self._preview.set_active(False)
         self._runner.leave()
@@ -165,9 +188,21 @@ class DeblurWidget(QWidget):
         self.options.show_machine(machine)
         self.options.show_options(Options.of(self._settings))
         self.models.show_models(machine)
+        self._blur.show_layer(self.source.layer)
+        if not machine.problem:
+            self._blur.get_ready()
         self._on_changed()
 
     # --- What is chosen
+
+    def _show_whether_kernels(self) -> None:
+        model = self.models.model
+        self.blur.allow("" if model is None else model.no_kernel)
+        self._blur.refresh()
+
+    def _show_blur(self) -> None:
+        self._blur.show_layer(self.source.layer)
+        self._blur.refresh()
 
     def _on_changed(self, _: Any = None) -> None:
         """Check all that is chosen together; say what is wrong, or what it will take."""
@@ -219,9 +254,13 @@ class DeblurWidget(QWidget):
         except BusyError as error:
             self.run.allow(str(error))
             return
+        self._running, self._running_in, self._found = spec, str(layer.unique_id), ""
         self._settle.stop()
         self._estimating.abandon()
         self._preview.pause()
+        if spec.options["psf"] == "auto":
+            self._blur.give_up()  # the run does it
+        self.blur.let_find(False)
         self.run.begin()
 
     def _cancel(self) -> None:
@@ -229,18 +268,40 @@ class DeblurWidget(QWidget):
         self.run.cancelling()
 
     def _on_event(self, event: Any) -> None:
-        from ...restore import ModelReady, Retried, TileDone
+        from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
 
         if isinstance(event, Preparing):
             self.run.prepare(event.text)
         elif isinstance(event, TileDone):
             self.run.tile_done(event)
+        elif isinstance(event, PSFSearch):
+            self.run.searching(event.fraction)
+        elif isinstance(event, PSFFound):
+            self._on_kernel(event)
         elif isinstance(event, Retried):
             self.run.warn(event.reason)
         elif isinstance(event, ModelReady):
             self.run.prepare(f"Restoring with {event.model} on {event.device}")
             for sentence in event.notes:
-                self.run.warn(sentence)
+                if not self._is_told_elsewhere(sentence):
+                    self.run.warn(sentence)
+
+    def _is_told_elsewhere(self, sentence: str) -> bool:
+        """Return whether a note is no warning: what was found, and in which light, is shown."""
+        from ...restore.psfs import is_linear_light
+
+        spec = self._running
+        assert spec is not None
+        colour = Axes.parse(spec.axes, spec.shape).colour
+        of_light = is_linear_light("auto", colour, spec.dtype)[1]
+        return sentence == of_light or bool(self._found and sentence.startswith(self._found))
+
+    def _on_kernel(self, event: PSFFound) -> None:
+        """Show the kernel that a run has found; it holds for the next runs, too."""
+        assert self._running is not None
+        self._found = event.description
+        found = found_text(event.psf, event.confident, event.description)
+        self._blur.take(found, self._running_in, self._running)
 
     def _on_outcome(self, outcome: Outcome, layer: Image | None) -> None:
         if layer is None:
@@ -250,6 +311,8 @@ class DeblurWidget(QWidget):
         else:
             self._result = layer
             self.run.end("", summary_text(str(layer.name), outcome))
+        self._running = None
+        self.blur.let_find(True)
         self._preview.resume()
         self._on_changed()
 
@@ -285,12 +348,17 @@ class DeblurWidget(QWidget):
     def _reset(self) -> None:
         self._settings = read_settings()
         self.source.reset()
+        self.blur.choose_kind(self._settings.blur)
         self.options.show_options(Options())
         self.options.show_options(Options.of(self._settings))
 
     def _save_defaults(self) -> None:
+        settings = self.options.options.as_settings(read_settings())
+        kind = self.blur.kind_box.currentData()
+        if kind in ("find", "unknown"):  # the others belong to one image
+            settings = replace(settings, blur=kind)
         try:
-            save_as_defaults(self.options.options.as_settings(read_settings()))
+            save_as_defaults(settings)
         except SettingsError as error:
             show_warning(sentence_of(error))
             return
@@ -300,6 +368,8 @@ class DeblurWidget(QWidget):
 def summary_text(name: str, outcome: Outcome) -> str:
     """Return what came of a job, as rich text: a sentence, and a table if it was measured."""
     from ...metrics import METRICS
+    from ...psf import PSF
+    from ...restore import describe_psf
     from ...restore.amounts import format_duration
 
     assert outcome.result is not None
@@ -307,6 +377,9 @@ def summary_text(name: str, outcome: Outcome) -> str:
     result = outcome.result
     seconds = format_duration(result.seconds)
     text = f"<b>{escape(name)}</b><br>{seconds} with {escape(result.model)} on {result.device}"
+    if isinstance(result.psf, PSF):
+        light = "sRGB" if result.light == "srgb" else "linear"
+        text += f"<br>blur undone: {escape(describe_psf(result.psf))} (values taken as {light})"
     if outcome.store.path is not None:
         text += f"<br>kept in {escape(str(outcome.store.path))}"
     before, after = outcome.measures.get("input", {}), outcome.measures.get("restored", {})

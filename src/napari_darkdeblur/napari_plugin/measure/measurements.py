@@ -63,6 +63,8 @@ class Measurement:
         When it was measured.
     notes : tuple of str
         Sentences for the user.
+    psf : str
+        The blur kernel that was undone, in words; empty if there was none.
     """
 
     layer_id: str
@@ -76,6 +78,7 @@ class Measurement:
     numbers: dict[str, float]
     time: datetime
     notes: tuple[str, ...] = ()
+    psf: str = ""
 
 
 def record(subject: Subject, numbers: dict[str, float], notes: Sequence[str] = ()) -> Measurement:
@@ -95,6 +98,7 @@ def record(subject: Subject, numbers: dict[str, float], notes: Sequence[str] = (
         numbers=numbers,
         time=datetime.now().astimezone(),
         notes=(*subject.notes, *notes),
+        psf=picture.psf,
     )
 
 

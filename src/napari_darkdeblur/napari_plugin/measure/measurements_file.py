@@ -22,6 +22,7 @@ _FIRST = (
     "width",
     "black",
     "white",
+    "psf",
 )
 
 
@@ -55,6 +56,7 @@ def as_text(measurements: Sequence[Measurement], delimiter: str = ",") -> str:
                 *one.area,
                 one.values.black,
                 one.values.white,
+                one.psf,
                 *numbers,
                 " ".join(one.notes),
             ]

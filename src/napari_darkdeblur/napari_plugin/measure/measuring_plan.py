@@ -10,7 +10,7 @@ from ...errors import DarkDeblurError
 from ...metrics import Tile
 from ...restore.axes import Axes
 from ..layer_pixels import current_plane, full_resolution
-from ..provenance import input_of
+from ..provenance import input_of, provenance_of
 from ..regions import Area, choose_region
 from .matching import MatchError, Place, known_axes, place_in
 from .measurements import Subject
@@ -202,6 +202,7 @@ def _subject(
 
 def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Picture:
     """Return a layer's pixels in an area of the layer that the place is relative to."""
+    made = provenance_of(layer)
     return Picture(
         layer_id=str(layer.unique_id),
         name=str(layer.name),
@@ -210,6 +211,7 @@ def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Pict
         plane=place.plane,
         area=area._replace(top=area.top + place.row, left=area.left + place.column),
         values=values,
+        psf=made.psf.summary if made is not None and made.psf is not None else "",
     )
 
 

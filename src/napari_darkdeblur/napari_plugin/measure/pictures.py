@@ -141,6 +141,8 @@ class Picture:
         The rectangle, in the array's pixels.
     values : ValueRange
         What is black and white.
+    psf : str
+        The blur kernel that was undone in it, in words; empty if there was none.
     """
 
     layer_id: str
@@ -150,6 +152,7 @@ class Picture:
     plane: int
     area: Tile
     values: ValueRange
+    psf: str = ""
 
     @property
     def grey(self) -> bool:

@@ -40,6 +40,8 @@ def test_a_request_becomes_a_job():
         "memory": 4 * 10**9,
         "precision": "fp32",
         "value_range": "percentile",
+        "light": "auto",
+        "psf": "none",
         "model": MODEL.path,
     }
 

@@ -120,12 +120,14 @@ def test_measuring_the_same_again_makes_no_new_row():
 
 def test_a_file_has_all_that_was_measured(tmp_path):
     path = tmp_path / "metrics.csv"
-    save_csv(path, [make("night, late", psnr=25.123456789), make("same", psnr=math.inf)])
+    late = replace(make("night, late", psnr=25.123456789), psf="found: 14 px, vertical")
+    save_csv(path, [late, make("same", psnr=math.inf)])
     with path.open(encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
     assert first["layer"] == "night, late"
     assert float(first["PSNR (dB)"]) == 25.123456789
     assert (first["SSIM"], first["height"], first["white"]) == ("", "40", "255")
+    assert (first["psf"], second["psf"]) == ("found: 14 px, vertical", "")
     assert float(second["PSNR (dB)"]) == math.inf
     assert first["time"] == "2026-11-24T12:00:00+00:00"
     assert [*first] == as_text([]).strip().split(",")
