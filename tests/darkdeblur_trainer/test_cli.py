@@ -35,6 +35,8 @@ def test_the_documentation_shows_commands():
 @pytest.mark.parametrize("line", documented_commands())
 def test_a_documented_command_can_be_typed(line):
     words = shlex.split(line, comments=True)
+    while "=" in words[0]:  # variables of the environment
+        words.pop(0)
     if words[0] == "torchrun":
         words = words[words.index("darkdeblur_trainer") :]
     arguments = parse_arguments(words[1:])

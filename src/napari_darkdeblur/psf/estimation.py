@@ -335,7 +335,9 @@ class Search:
             result.append(Candidate(kernel, origin, start, restored, features, log_odds(features)))
         return result
 
-    def _improved(self, level: Level, kernel: Kernel, start: _Start, share: float) -> Kernel | None:
+    def _improved(
+        self, level: Level, kernel: Kernel, start: _Start, share: float, iterations: int
+    ) -> Kernel | None:
         """Alternate between restoring with a kernel and solving for it."""
         largest = max(3, math.ceil(start.radius * level.scale))
         radius = min(largest, math.ceil(kernel.shape[0] // 2 * 1.2) + 1)
