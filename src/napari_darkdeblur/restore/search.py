@@ -16,6 +16,7 @@ from ..network import LoadedModel
 from ..network.guides import wiener_guides
 from ..psf.estimation import CONFIDENT, estimate
 from ..psf.kernel import PSF, PSFError
+from ..psf.network import learned_candidates
 from .devices import Precision, numerics
 from .events import PSFFound, PSFSearch
 from .image_view import ImageView
@@ -118,10 +119,12 @@ def search_psf(
 
     def run(progress: Callable[[float], None]) -> PSF:
         image = np.moveaxis(view.read(plane, _middle(view.height), _middle(view.width)), 0, -1)
+        picture = np.ascontiguousarray(image)
         return estimate(
-            np.ascontiguousarray(image),
+            picture,
             ModelRestorer(loaded, linear_light, precision),
             max_radius=MAX_RADIUS,
+            candidates=learned_candidates(picture, linear_light),
             linear_light=linear_light,
             progress=progress,
         )
