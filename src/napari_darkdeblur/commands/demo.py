@@ -12,7 +12,11 @@ from ..arguments import CommandError
 from .options import add_model_options, add_overwrite, chosen_model, device_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..metrics import Comparison
+    from ..network import LoadedModel
+    from ..psf import PSF
 
 DEMO_FOLDER = Path("darkdeblur-demo")
 DEMO_FILES = ("blurred.png", "restored.png", "reference.png", "comparison.png")
@@ -58,7 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
     blurred, reference = make_demo_pair()
     model = chosen_model(arguments, blurred.shape[0] * blurred.shape[1])
     start = time.perf_counter()
-    restored = deblur(blurred, model, str(device_of(model)))
+    psf, said = _find_psf(blurred, model)
+    restored = deblur(blurred, model, str(device_of(model)), psf=psf)
     seconds = time.perf_counter() - start
 
     # Of the 8-bit values, which is what the files hold.
@@ -80,6 +85,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     height, width = blurred.shape[:2]
     print(_table(before, after))
+    if said:
+        print(f"\n{said}.")
     print(
         f"\n{width} × {height} pixels restored with {model.name} on {device_of(model)} in "
         f"{seconds:.1f} s.\n"
@@ -87,6 +94,30 @@ def _run(arguments: argparse.Namespace) -> int:
     for name in DEMO_FILES:
         print(folder / name)
     return 0
+
+
+def _find_psf(blurred: NDArray[Any], model: LoadedModel) -> tuple[PSF | None, str]:
+    """Return the kernel that is found, if it is to be used, and what is to be said of it."""
+    from tqdm import tqdm
+
+    from ..restore import PSFFound, RestoreOptions, find_psf
+    from ..restore.psfs import takes_guides
+
+    if not takes_guides(model.config):
+        return None, ""
+    options = RestoreOptions(model=model, device=device_of(model))
+    layout = "{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+    found: PSFFound | None = None
+    with tqdm(total=1.0, desc="finding the shake: ", bar_format=layout, disable=None) as bar:
+        for event in find_psf(blurred, options):
+            if isinstance(event, PSFFound):
+                found = event
+            else:
+                bar.update(event.fraction - bar.n)
+    assert found is not None
+    if found.confident:
+        return found.psf, f"{found.description}; used"
+    return None, f"{found.description}; restored without"
 
 
 def _table(before: Comparison, after: Comparison) -> str:
