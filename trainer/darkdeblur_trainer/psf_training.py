@@ -100,7 +100,7 @@ class Settings:
     minutes: float = 3.0
     batch: int = 64
     crop: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 1.5e-3
     warmup: float = 0.03
     ema_decay: float = 0.997
     clip_norm: float = 1.0
