@@ -213,7 +213,7 @@ def test_existing_output_is_found_before_the_work(
         (["psf", "photo.png", "--from-points", "1,2,3"], "is no rectangle"),
         (["psf", "photo.png", "--from-points", "1,2,0,3"], "is no rectangle"),
         (["psf", "photo.png", "--from-points", "1,2,90,3"], "outside photo.png"),
-        (["psf", "photo.png"], "Too little of an image"),
+        (["psf", "photo.png"], "too small to find a shake"),
         (["psf", "photo.png", "--range", "1"], "is no range"),
         (["deblur", "in/a.tif", "out.jpg"], "write PNG or TIFF instead"),
         (["deblur", "in/notes.txt", "out.png"], "not a PNG, JPEG or TIFF"),

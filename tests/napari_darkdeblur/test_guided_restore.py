@@ -414,6 +414,7 @@ def test_a_shake_that_is_found_is_used_and_told(model: LoadedModel, monkeypatch)
     ready = next(e for e in events if isinstance(e, ModelReady))
     assert ready.psf is result.psf is found
     assert "Found a shake of 14 px, towards the upper right; used." in ready.notes
+    assert sum("light" in note for note in ready.notes) == 1
     np.testing.assert_array_equal(output, deblur(image, model, "cpu", psf=found))
 
 
@@ -431,6 +432,7 @@ def test_what_is_not_sure_is_not_used(model: LoadedModel, unsure: PSF, monkeypat
     assert (told.psf, told.confident) == (unsure, False)
     assert (result.status, result.psf) == ("done", None)
     assert "No single shake found; restored without." in result.notes
+    assert not any("light" in note for note in result.notes)
     np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
 
 
@@ -490,7 +492,7 @@ def test_an_image_that_is_too_small_is_restored_without(model: LoadedModel):
     output = np.empty_like(image)
     _, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto")))
     assert (result.status, result.psf) == ("done", None)
-    assert any("Too little" in note and "restored without" in note for note in result.notes)
+    assert any("too small" in note and "restored without" in note for note in result.notes)
 
 
 def test_any_model_can_search(random_model: Path, monkeypatch):

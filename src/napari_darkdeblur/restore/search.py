@@ -128,8 +128,8 @@ def search_psf(
 
     try:
         psf = yield from _with_progress(run, plane, planes, stop)
-    except PSFError:  # the plane is too small, or has nothing that could be blurred
-        yield ended(None, False, "Too little of an image to find a shake")
+    except PSFError as error:  # the plane is too small, for instance
+        yield ended(None, False, str(error).rstrip("."))
         return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
