@@ -439,7 +439,7 @@ def test_models_are_listed_and_the_default_is_marked(run, bundled: Path, models_
     save_weights(models_folder / "led.safetensors", make_network(GUIDED), summary="For shakes.")
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    assert re.search(r"^  led +user +For shakes\. Takes a kernel", out, re.MULTILINE)
+    assert re.search(r"^  led +user +For shakes; takes a kernel$", out, re.MULTILINE)
     assert re.search(rf"^\* {DEFAULT_MODEL} +bundled +The small one\.$", out, re.MULTILINE)
     assert re.search(r"^  mine +user +My own\.$", out, re.MULTILINE)
     assert re.search(r"^  broken +user +cannot be used: ", out, re.MULTILINE)
