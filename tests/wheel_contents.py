@@ -14,7 +14,7 @@ NEEDED = (
     "napari_darkdeblur/napari.yaml",
     "napari_darkdeblur/napari_plugin/__init__.py",
     "napari_darkdeblur/py.typed",
-    "napari_darkdeblur/psf/kernel-net.safetensors",
+    "napari_darkdeblur/weights/kernel-net.safetensors",
     "napari_darkdeblur/weights/small-v1.safetensors",
     "darkdeblur_trainer/__init__.py",
     "darkdeblur_trainer/py.typed",

@@ -213,7 +213,7 @@ def test_existing_output_is_found_before_the_work(
         (["psf", "photo.png", "--from-points", "1,2,3"], "is no rectangle"),
         (["psf", "photo.png", "--from-points", "1,2,0,3"], "is no rectangle"),
         (["psf", "photo.png", "--from-points", "1,2,90,3"], "outside photo.png"),
-        (["psf", "photo.png"], "Too little of an image"),
+        (["psf", "photo.png"], "too small to find a shake"),
         (["psf", "photo.png", "--range", "1"], "is no range"),
         (["deblur", "in/a.tif", "out.jpg"], "write PNG or TIFF instead"),
         (["deblur", "in/notes.txt", "out.png"], "not a PNG, JPEG or TIFF"),
@@ -439,7 +439,7 @@ def test_models_are_listed_and_the_default_is_marked(run, bundled: Path, models_
     save_weights(models_folder / "led.safetensors", make_network(GUIDED), summary="For shakes.")
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    assert re.search(r"^  led +user +For shakes\. Takes a kernel", out, re.MULTILINE)
+    assert re.search(r"^  led +user +For shakes; takes a kernel$", out, re.MULTILINE)
     assert re.search(rf"^\* {DEFAULT_MODEL} +bundled +The small one\.$", out, re.MULTILINE)
     assert re.search(r"^  mine +user +My own\.$", out, re.MULTILINE)
     assert re.search(r"^  broken +user +cannot be used: ", out, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from scipy import ndimage, signal
 
 from napari_darkdeblur import deblur, load_weights, save_weights
-from napari_darkdeblur.network import LoadedModel
+from napari_darkdeblur.network import LoadedModel, list_models
 from napari_darkdeblur.network.guides import wiener_guides
 from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion
+from napari_darkdeblur.psf.network import FORMAT, KernelNet, KernelNetConfig, KernelNetError
 from napari_darkdeblur.restore import (
     Event,
     Finished,
@@ -408,12 +411,13 @@ def test_a_shake_that_is_found_is_used_and_told(model: LoadedModel, monkeypatch)
     monkeypatch.setattr(search, "estimate", fake_estimate(found))
     output = np.empty_like(image)
     events, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto")))
-    assert [e.fraction for e in events if isinstance(e, PSFSearch)] == [0.2, 1.0]
+    assert [e.fraction for e in events if isinstance(e, PSFSearch)] == [0.0, 0.2, 1.0]
     told = next(e for e in events if isinstance(e, PSFFound))
     assert (told.psf, told.confident) == (found, True)
     ready = next(e for e in events if isinstance(e, ModelReady))
     assert ready.psf is result.psf is found
     assert "Found a shake of 14 px, towards the upper right; used." in ready.notes
+    assert sum("light" in note for note in ready.notes) == 1
     np.testing.assert_array_equal(output, deblur(image, model, "cpu", psf=found))
 
 
@@ -431,6 +435,7 @@ def test_what_is_not_sure_is_not_used(model: LoadedModel, unsure: PSF, monkeypat
     assert (told.psf, told.confident) == (unsure, False)
     assert (result.status, result.psf) == ("done", None)
     assert "No single shake found; restored without." in result.notes
+    assert not any("light" in note for note in result.notes)
     np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
 
 
@@ -485,12 +490,43 @@ def test_a_search_ends_when_it_is_stopped_or_given_up(model: LoadedModel, monkey
     assert not any(t.name.startswith("darkdeblur-psf") for t in threading.enumerate())
 
 
+def test_a_kernel_network_is_asked_where_there_is_one(
+    model: LoadedModel, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    image = scene(140, 150, 3)
+    given: list[list[PSF]] = []
+
+    def estimate(image, restorer, *, candidates, **rest):
+        given.append(list(candidates))
+        return judged(0.9)
+
+    monkeypatch.setattr(search, "estimate", estimate)
+    list(find_psf(image, RestoreOptions(model, "cpu")))
+    torch.manual_seed(0)
+    net = KernelNet(KernelNetConfig(widths=(8, 8), kernel_widths=(8, 8)))
+    models_folder.mkdir()
+    save_file(
+        net.state_dict(),
+        models_folder / "kernel-net.safetensors",
+        {"format": FORMAT, "config": json.dumps(net.config.to_dict())},
+    )
+    list(find_psf(image, RestoreOptions(model, "cpu")))
+    assert given[0] == []
+    assert given[1]
+    assert all(psf.origin == "the kernel network" for psf in given[1])
+    assert "kernel-net" not in {entry.name for entry in list_models()}
+    (models_folder / "kernel-net.safetensors").write_bytes(b"nothing")
+    with pytest.raises(KernelNetError) as caught:
+        list(find_psf(image, RestoreOptions(model, "cpu")))
+    assert_sentence(str(caught.value))
+
+
 def test_an_image_that_is_too_small_is_restored_without(model: LoadedModel):
     image = scene(20, 24, 3)
     output = np.empty_like(image)
     _, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto")))
     assert (result.status, result.psf) == ("done", None)
-    assert any("Too little" in note and "restored without" in note for note in result.notes)
+    assert any("too small" in note and "restored without" in note for note in result.notes)
 
 
 def test_any_model_can_search(random_model: Path, monkeypatch):

@@ -176,7 +176,7 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
         if plan.scratch_bytes or {"host", "recompute"} & set(plan.places.values()):
             note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
 
-    told = 0  # notes, of which those of later planes come at the end
+    told: int | None = None  # how many notes were; those of later planes come at the end
     result = Result("failed")
     layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
     with ExitStack() as stack:
@@ -204,7 +204,7 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
                 note_shortage(event.plan)
             elif isinstance(event, Finished):
                 result = event.result
-                for text in result.notes[told:] if told else ():
+                for text in () if told is None else result.notes[told:]:
                     note(text)
     return result
 

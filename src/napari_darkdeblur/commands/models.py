@@ -27,8 +27,9 @@ def _run(arguments: argparse.Namespace) -> int:
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         mark = "*" if entry is default else " "
-        summary = f"{entry.summary} Takes a kernel (--psf)." if entry.guides else entry.summary
-        print(f"{mark} {entry.name:<{width}}  {entry.origin:<7}  {summary.strip()}".rstrip())
+        said = [entry.summary.rstrip("."), "takes a kernel"] if entry.guides else [entry.summary]
+        summary = "; ".join(filter(None, said))
+        print(f"{mark} {entry.name:<{width}}  {entry.origin:<7}  {summary}".rstrip())
     if not entries:
         print("There are no models.")
     if default is not None:

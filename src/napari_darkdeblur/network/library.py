@@ -13,6 +13,7 @@ import platformdirs
 
 from ..weights import AUTO_MODEL as AUTO_MODEL
 from ..weights import DEFAULT_MODEL as DEFAULT_MODEL
+from ..weights import KERNEL_NET
 from ..weights import THOROUGH_MODEL as THOROUGH_MODEL
 from .weights_file import LoadedModel, WeightsError, load_weights_file, read_card
 
@@ -59,7 +60,7 @@ def models_folder() -> Path:
 
 
 def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
-    """Return all weights that have a name: bundled ones first, then the user's, by name.
+    """Return all models that have a name: bundled ones first, then the user's, by name.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
     )
     for origin, folder in origins:
         for path in sorted(folder.glob("[!.]*.safetensors")):
+            if path.stem == KERNEL_NET:
+                continue
             try:
                 card = read_card(path)
             except (WeightsError, OSError) as error:
@@ -82,6 +85,13 @@ def list_models(user_folder: Path | None = None) -> list[ModelEntry]:
                 entry = ModelEntry(path.stem, path, origin, card.summary, True, guides)
             entries.append(entry)
     return entries
+
+
+def find_kernel_net() -> Path | None:
+    """Return the file of the network that finds kernels: the user's, the bundled one, or None."""
+    folders = (models_folder(), Path(str(files("napari_darkdeblur.weights"))))
+    paths = (folder / f"{KERNEL_NET}.safetensors" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def has_model(name: str) -> bool:

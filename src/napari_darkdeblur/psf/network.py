@@ -14,26 +14,20 @@ the network says how far its kernel can be trusted.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import DarkDeblurError
 from ..network.guides import wiener
-from .kernel import PSF
-from .light import to_light
 
 FORMAT = "kernel-net"
 # Smaller pictures are smaller than the kernels at the coarsest scale.
@@ -325,41 +319,6 @@ def read_kernel_net(path: Path) -> KernelNet:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KernelNetError(f"{path} holds no kernel network of this version: {error}.") from error
     return net.eval().requires_grad_(False)
-
-
-@functools.cache
-def bundled_kernel_net() -> KernelNet:
-    """Return the kernel network that comes with the package, on the CPU; read once."""
-    return read_kernel_net(Path(str(files("napari_darkdeblur.psf"))) / "kernel-net.safetensors")
-
-
-def learned_candidates(
-    image: NDArray[np.float32], linear_light: bool, net: KernelNet | None = None
-) -> list[PSF]:
-    """Return the kernels that a kernel network sees in a picture, most probable first.
-
-    Parameters
-    ----------
-    image : ndarray
-        (H, W, 3) values in 0..1.
-    linear_light : bool
-        Whether the blur happened in the light behind the sRGB curve; see `psf.estimate`.
-    net : KernelNet, optional
-        Network that looks; the bundled one if not given.
-
-    Returns
-    -------
-    list of PSF
-        Each with the network's probability that it is right as its confidence; empty for a
-        picture that is too small.
-    """
-    net = net or bundled_kernel_net()
-    light = torch.from_numpy(to_light(image, linear_light)).permute(2, 0, 1)
-    found = find_kernels(net, light.to(next(net.parameters()).device))
-    return [
-        PSF.from_array(kernel.cpu().numpy(), origin="the kernel network", confidence=confidence)
-        for kernel, confidence in found
-    ]
 
 
 def find_kernels(

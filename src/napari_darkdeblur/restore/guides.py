@@ -124,7 +124,7 @@ class PlaneGuides:
             self._plane, slice(outer.top, outer.bottom), slice(outer.left, outer.right)
         )
         grey = self._view.axes.colour == "grey"
-        # (kernel, colour, strength, h, w), a colour at a time: it takes a third of the memory.
+        # (strength, colour, h, w). A colour at a time takes a third of the memory.
         made = torch.zeros((len(REGULARISATION), 3, whole.height, whole.width), device=self._device)
         for colour, values in enumerate(picture[:1] if grey else picture):
             light = torch.from_numpy(values)[None, None].to(self._device)

@@ -281,9 +281,11 @@ class Job:
             return
         if not isinstance(psf, str):
             psf_of_plane(psf, 0, view.plane_count)  # there are as many as planes
-        self.linear_light, note = is_linear_light(self.options.light, view.axes.colour, view.dtype)
-        if note:
-            view.notes.append(note)
+        self.linear_light, self.note_of_light = is_linear_light(
+            self.options.light, view.axes.colour, view.dtype
+        )
+        if not isinstance(psf, str):
+            self._tell_light()
 
     def _find_psf(self, plane: int) -> Generator[Event, None, AnyPSF | None]:
         """Search a plane's kernel; return it if it is to be used."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..network import LoadedModel
+from ..network import LoadedModel, find_kernel_net
 from ..network.guides import wiener_guides
 from ..psf.estimation import CONFIDENT, estimate
 from ..psf.kernel import PSF, PSFError
-from ..psf.network import learned_candidates
+from ..psf.light import to_light
+from ..psf.network import KernelNet, find_kernels, read_kernel_net
 from .devices import Precision, numerics
 from .events import PSFFound, PSFSearch
 from .image_view import ImageView
@@ -80,6 +83,39 @@ class ModelRestorer:
             return np.ascontiguousarray(restored[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy())
 
 
+def learned_candidates(image: Image, linear_light: bool, device: torch.device) -> list[PSF]:
+    """Return the kernels that the kernel network finds in an image, if there is that network.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W, 3) float32 in 0..1.
+    linear_light : bool
+        See `wiener_guides`.
+    device : torch.device
+        Where it is asked.
+
+    Raises
+    ------
+    KernelNetError
+        There is a file of its name that holds none.
+    """
+    path = find_kernel_net()
+    if path is None:
+        return []
+    net = _kernel_net(path, path.stat().st_mtime_ns, device)
+    light = torch.from_numpy(to_light(image, linear_light)).permute(2, 0, 1).to(device)
+    return [
+        PSF.from_array(kernel.cpu().numpy(), origin="the kernel network", confidence=probability)
+        for kernel, probability in find_kernels(net, light)
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _kernel_net(path: Path, modified: int, device: torch.device) -> KernelNet:
+    return read_kernel_net(path).to(device)
+
+
 def search_psf(
     view: ImageView,
     plane: int,
@@ -118,21 +154,25 @@ def search_psf(
         return PSFFound(plane, planes, psf, confident, description + where)
 
     def run(progress: Callable[[float], None]) -> PSF:
-        image = np.moveaxis(view.read(plane, _middle(view.height), _middle(view.width)), 0, -1)
-        picture = np.ascontiguousarray(image)
+        read = view.read(plane, _middle(view.height), _middle(view.width))
+        image = np.ascontiguousarray(np.moveaxis(read, 0, -1))
+        device = next(loaded.network.parameters()).device
+        with numerics(precision, device):
+            candidates = learned_candidates(image, linear_light, device)
+        progress(0.0)
         return estimate(
-            picture,
+            image,
             ModelRestorer(loaded, linear_light, precision),
             max_radius=MAX_RADIUS,
-            candidates=learned_candidates(picture, linear_light),
+            candidates=candidates,
             linear_light=linear_light,
             progress=progress,
         )
 
     try:
         psf = yield from _with_progress(run, plane, planes, stop)
-    except PSFError:  # the plane is too small, or has nothing that could be blurred
-        yield ended(None, False, "Too little of an image to find a shake")
+    except PSFError as error:  # the plane is too small, for instance
+        yield ended(None, False, str(error).rstrip("."))
         return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
