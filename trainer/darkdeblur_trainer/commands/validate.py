@@ -204,8 +204,7 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
 def _models(arguments: argparse.Namespace) -> dict[str, Way]:
     """Return ways of restoring by models, by what the table calls them."""
     from napari_darkdeblur.network import list_models
-    from napari_darkdeblur.restore import load_model
-    from napari_darkdeblur.restore.psfs import takes_guides
+    from napari_darkdeblur.restore import load_model, takes_guides
 
     from ..acceptance.ways import PSF_LABELS, model_way
 
