@@ -126,7 +126,7 @@ class BlurChoice(QObject):
 
     def show_layer(self, layer: Image | None) -> None:
         """Show what is known about another layer; a search in the one before is given up."""
-        if layer is self._layer:
+        if layer == self._layer:  # not "is": there may be several proxies of a layer
             return
         self._layer = layer
         self.give_up()
@@ -152,8 +152,8 @@ class BlurChoice(QObject):
 
     def leave(self) -> None:
         """Let go of the viewer."""
-        self._settle.stop()
         self._follow(None)
+        self._settle.stop()
         self._background.abandon()
         self._panel.stop_following()
 
@@ -299,7 +299,7 @@ class BlurChoice(QObject):
 
     def _follow(self, shapes: Shapes | None) -> None:
         """Look at lights whenever they change."""
-        if shapes is self._shapes:
+        if shapes == self._shapes:
             return
         if self._shapes is not None:
             self._shapes.events.data.disconnect(self._on_shapes)
@@ -361,6 +361,7 @@ class BlurChoice(QObject):
             colormap="gray",
             interpolation2d="nearest",
             scale=layer.scale[-2:],
+            translate=layer.translate[-2:],
             units=layer.units[-2:],
         )
         if selected is not None and selected in self._viewer.layers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -298,9 +298,8 @@ def test_it_begins_like_the_command_line_and_keeps_what_is_saved(viewer: Any, qt
 
 
 def test_failing_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any) -> NoReturn:
         raise RuntimeError("CUDA error: unspecified launch failure")
-        yield
 
     monkeypatch.setattr(kernel_jobs, "prepared", broken)
     spec: Any = type("Spec", (), {"name": "street"})
