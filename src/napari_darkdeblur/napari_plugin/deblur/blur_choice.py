@@ -107,6 +107,7 @@ class BlurChoice(QObject):
     def get_ready(self) -> None:
         """Begin: PyTorch is loaded, and kernels can be made."""
         self._ready = True
+        self._panel.let_find(True)
         self._show()
 
     def blur(self, layer: Image | None) -> Blur:

@@ -144,6 +144,7 @@ class BlurPanel(QGroupBox):
         self.open_button.clicked.connect(self._ask_for_file)
         self.add_button.clicked.connect(self.add_wanted)
         self.show_finding(False)
+        self.let_find(False)  # before PyTorch is there
         self.show_kernel(None, "")
         self._show_rows()
 
@@ -198,7 +199,7 @@ class BlurPanel(QGroupBox):
         self.bar.setValue(round(_STEPS * fraction) if finding and fraction is not None else 0)
 
     def let_find(self, allowed: bool) -> None:
-        """Let the shake be looked for, or not, because an image is being restored."""
+        """Let the shake be looked for, or not, for instance while an image is restored."""
         self.find_button.setEnabled(allowed)
 
     def show_kernel(
