@@ -241,11 +241,8 @@ class BlurChoice(QObject):
         self.changed.emit()
 
     def _find(self) -> None:
-        layer = self._layer
-        if layer is None:
-            return
-        spec = self._spec(whole=False)
-        if spec is not None:
+        layer, spec = self._layer, self._spec(whole=False)
+        if layer is not None and spec is not None:
             self._start("find", layer, spec, functools.partial(find_kernel, spec))
 
     def _take_lights(self) -> None:
@@ -323,6 +320,7 @@ class BlurChoice(QObject):
         """Let rectangles be drawn, in a layer of their own if none is chosen."""
         layer = self._layer
         if layer is None:
+            self._panel.show_kernel(None, self._marked(layer)[2])
             return
         shapes = self._panel.shapes
         if shapes is None:
