@@ -313,7 +313,9 @@ def details_of(psf: PSF, layer: Image | None) -> tuple[str, ...]:
                 size = f"{psf.extent * across:.3g} {unit}, {size}"
     if psf.confidence is None:
         return (size,)
-    return size, f"confidence {100 * psf.confidence:.0f} %"
+    # Nothing is certain, however it is rounded.
+    sure = "over 99" if psf.confidence > 0.99 else f"{100 * psf.confidence:.0f}"
+    return size, f"confidence {sure} %"
 
 
 def _spin(name: str, tooltip: str, low: float, high: float, suffix: str) -> QDoubleSpinBox:

@@ -279,6 +279,8 @@ def test_units_are_told_where_pixels_are_square() -> None:
 
     psf = motion(12, 45)
     layer = Image(image(), scale=(0.5, 0.5), units=("um", "um"))
+    sure = PSF(SHAKE, "found", 0.9996)
+    assert details_of(sure, None)[-1] == "confidence over 99 %"
     assert details_of(psf, layer)[0].startswith(f"{psf.extent / 2:.3g} µm, ")
     assert "µm" not in details_of(psf, Image(image(), scale=(0.5, 2), units=("um", "um")))[0]
     side = psf.kernel.shape[0]
