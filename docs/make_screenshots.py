@@ -123,6 +123,14 @@ def show_deblur() -> None:
     scene.save("deblur")
 
 
+def show_blur() -> None:
+    """Show a shake that was found, and the photograph without it."""
+    scene = Scene("night_street")
+    scene.restore(blur="find")
+    scene.look_at(240, 360, 1.05)
+    scene.save("blur")
+
+
 def show_curtain() -> None:
     """Show half of the photograph before, half after."""
     scene = Scene("night_photograph")
@@ -172,5 +180,12 @@ def show_large() -> None:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for show in (show_deblur, show_curtain, show_side_by_side, show_metrics, show_large):
+    for show in (
+        show_deblur,
+        show_blur,
+        show_curtain,
+        show_side_by_side,
+        show_metrics,
+        show_large,
+    ):
         show()

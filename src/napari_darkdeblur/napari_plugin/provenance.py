@@ -108,7 +108,7 @@ class PSFRecord(BaseModel):
     @property
     def summary(self) -> str:
         """One line for tables, e.g. ``"found: 14 px, vertical (confidence 0.93)"``."""
-        sure = "" if self.confidence is None else f" (confidence {self.confidence:.2f})"
+        sure = "" if self.confidence is None else f" (confidence {self.confidence:.3g})"
         return f"{self.origin}: {self.description}{sure}"
 
 

@@ -107,6 +107,7 @@ class BlurChoice(QObject):
     def get_ready(self) -> None:
         """Begin: PyTorch is loaded, and kernels can be made."""
         self._ready = True
+        self._panel.let_find(True)
         self._show()
 
     def blur(self, layer: Image | None) -> Blur:
@@ -126,7 +127,7 @@ class BlurChoice(QObject):
 
     def show_layer(self, layer: Image | None) -> None:
         """Show what is known about another layer; a search in the one before is given up."""
-        if layer is self._layer:
+        if layer == self._layer:  # not "is": there may be several proxies of a layer
             return
         self._layer = layer
         self.give_up()
@@ -152,8 +153,8 @@ class BlurChoice(QObject):
 
     def leave(self) -> None:
         """Let go of the viewer."""
-        self._settle.stop()
         self._follow(None)
+        self._settle.stop()
         self._background.abandon()
         self._panel.stop_following()
 
@@ -240,11 +241,8 @@ class BlurChoice(QObject):
         self.changed.emit()
 
     def _find(self) -> None:
-        layer = self._layer
-        if layer is None:
-            return
-        spec = self._spec(whole=False)
-        if spec is not None:
+        layer, spec = self._layer, self._spec(whole=False)
+        if layer is not None and spec is not None:
             self._start("find", layer, spec, functools.partial(find_kernel, spec))
 
     def _take_lights(self) -> None:
@@ -299,7 +297,7 @@ class BlurChoice(QObject):
 
     def _follow(self, shapes: Shapes | None) -> None:
         """Look at lights whenever they change."""
-        if shapes is self._shapes:
+        if shapes == self._shapes:
             return
         if self._shapes is not None:
             self._shapes.events.data.disconnect(self._on_shapes)
@@ -322,6 +320,7 @@ class BlurChoice(QObject):
         """Let rectangles be drawn, in a layer of their own if none is chosen."""
         layer = self._layer
         if layer is None:
+            self._panel.show_kernel(None, self._marked(layer)[2])
             return
         shapes = self._panel.shapes
         if shapes is None:
@@ -361,6 +360,7 @@ class BlurChoice(QObject):
             colormap="gray",
             interpolation2d="nearest",
             scale=layer.scale[-2:],
+            translate=layer.translate[-2:],
             units=layer.units[-2:],
         )
         if selected is not None and selected in self._viewer.layers:

@@ -144,6 +144,7 @@ class BlurPanel(QGroupBox):
         self.open_button.clicked.connect(self._ask_for_file)
         self.add_button.clicked.connect(self.add_wanted)
         self.show_finding(False)
+        self.let_find(False)  # before PyTorch is there
         self.show_kernel(None, "")
         self._show_rows()
 
@@ -198,7 +199,7 @@ class BlurPanel(QGroupBox):
         self.bar.setValue(round(_STEPS * fraction) if finding and fraction is not None else 0)
 
     def let_find(self, allowed: bool) -> None:
-        """Let the shake be looked for, or not, because an image is being restored."""
+        """Let the shake be looked for, or not, for instance while an image is restored."""
         self.find_button.setEnabled(allowed)
 
     def show_kernel(
@@ -312,7 +313,9 @@ def details_of(psf: PSF, layer: Image | None) -> tuple[str, ...]:
                 size = f"{psf.extent * across:.3g} {unit}, {size}"
     if psf.confidence is None:
         return (size,)
-    return size, f"confidence {100 * psf.confidence:.0f} %"
+    # Nothing is certain, however it is rounded.
+    sure = "over 99" if psf.confidence > 0.99 else f"{100 * psf.confidence:.0f}"
+    return size, f"confidence {sure} %"
 
 
 def _spin(name: str, tooltip: str, low: float, high: float, suffix: str) -> QDoubleSpinBox:

@@ -259,7 +259,8 @@ class DeblurWidget(QWidget):
         self._estimating.abandon()
         self._preview.pause()
         if spec.options["psf"] == "auto":
-            self._blur.give_up()  # the run does it
+            self._blur.give_up()
+            self.blur.show_kernel(None, "Run is looking for the shake…")
         self.blur.let_find(False)
         self.run.begin()
 
@@ -313,6 +314,7 @@ class DeblurWidget(QWidget):
             self.run.end("", summary_text(str(layer.name), outcome))
         self._running = None
         self.blur.let_find(True)
+        self._blur.refresh()
         self._preview.resume()
         self._on_changed()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -279,6 +279,8 @@ def test_units_are_told_where_pixels_are_square() -> None:
 
     psf = motion(12, 45)
     layer = Image(image(), scale=(0.5, 0.5), units=("um", "um"))
+    sure = PSF(SHAKE, "found", 0.9996)
+    assert details_of(sure, None)[-1] == "confidence over 99 %"
     assert details_of(psf, layer)[0].startswith(f"{psf.extent / 2:.3g} µm, ")
     assert "µm" not in details_of(psf, Image(image(), scale=(0.5, 2), units=("um", "um")))[0]
     side = psf.kernel.shape[0]
@@ -298,9 +300,8 @@ def test_it_begins_like_the_command_line_and_keeps_what_is_saved(viewer: Any, qt
 
 
 def test_failing_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any) -> NoReturn:
         raise RuntimeError("CUDA error: unspecified launch failure")
-        yield
 
     monkeypatch.setattr(kernel_jobs, "prepared", broken)
     spec: Any = type("Spec", (), {"name": "street"})
