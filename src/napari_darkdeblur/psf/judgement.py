@@ -27,14 +27,15 @@ from .least_squares import (
 # Both fitted by `python -m benchmarks.shake fit`; the model's name stands with the figures there.
 # Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
 CHOICE = {
-    "residual": -1.0,
+    "residual": -0.5,
     "against_plain": 0.0,
     "spectrum": 2.0,
-    "sharpness": 0.0,
-    "quadrants": 3.0,
+    "sharpness": 6.0,
+    "change": 0.5,
+    "quadrants": 0.0,
     "worst_quadrant": 0.0,
-    "agreement": 3.0,
-    "seconded": 0.0,
+    "agreement": 2.0,
+    "seconded": 6.0,
 }
 # Whether it is better than none: logistic regression.
 CONFIDENCE = {
