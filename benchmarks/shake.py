@@ -29,7 +29,7 @@ from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
 from napari_darkdeblur.psf import PSF, NetworkRestorer, similarity
 from napari_darkdeblur.psf.estimation import CONFIDENT, Search
-from napari_darkdeblur.psf.judgement import FEATURES, log_odds
+from napari_darkdeblur.psf.judgement import CHOICE, CONFIDENCE, log_odds, preference
 from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
 from napari_darkdeblur.restore import load_model
 
@@ -164,60 +164,80 @@ def read(path: Path) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: line["number"])
 
 
-def design(lines: list[dict[str, Any]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return features, gains over no kernel in dB, and the picture of every candidate."""
-    x, gain, group = [], [], []
-    for index, line in enumerate(lines):
-        for candidate in line["candidates"]:
-            x.append([1.0] + [candidate["features"][name] for name in FEATURES])
-            gain.append(candidate["psnr"] - line["plain"])
-            group.append(index)
-    return np.array(x), np.array(gain), np.array(group)
+def design(lines: list[dict[str, Any]], names: Iterable[str]) -> NDArray[Any]:
+    """Return features of all candidates of all pictures; the constant is 1."""
+    return np.array(
+        [[c["features"].get(name, 1.0) for name in names] for line in lines
+         for c in line["candidates"]]
+    )  # fmt: skip
 
 
-def fitted(x: NDArray[Any], gain: NDArray[Any], ridge: float) -> NDArray[Any]:
-    """Fit which candidates improve; what changes nothing counts little."""
-    weight = np.clip(np.abs(gain), 0.1, 2.0)
-    mean, spread = x[:, 1:].mean(axis=0), x[:, 1:].std(axis=0) + 1e-9
-    scaled = np.column_stack([x[:, 0], (x[:, 1:] - mean) / spread])
+def standardised(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return columns divided by their spread, and the spread."""
+    spread = np.maximum(x.std(axis=0), 0.05)
+    return x / spread, spread
+
+
+def fitted_choice(
+    x: NDArray[Any], gain: NDArray[Any], group: NDArray[Any], ridge: float
+) -> NDArray[Any]:
+    """Fit which candidate of a picture is best; one that harms much harms no more than 3 dB."""
+    target = np.clip(gain, -3, None)
+    within = x - np.array([x[group == g].mean(axis=0) for g in group])
+    target = target - np.array([target[group == g].mean() for g in group])
+    scaled, spread = standardised(within)
+    gram = scaled.T @ scaled + ridge * np.eye(x.shape[1])
+    return np.asarray(np.linalg.solve(gram, scaled.T @ target) / spread)
+
+
+def fitted_confidence(x: NDArray[Any], gain: NDArray[Any], ridge: float) -> NDArray[Any]:
+    """Fit whether a candidate improves; what changes nothing counts little."""
+    weight = np.clip(np.abs(gain), 0.05, 1.0)
+    mean = x[:, 1:].mean(axis=0)
+    scaled, spread = standardised(x[:, 1:] - mean)
+    scaled = np.column_stack([x[:, 0], scaled])
     coefficients = logistic(scaled, (gain > 0).astype(float), weight, ridge)
     slopes = coefficients[1:] / spread
     return np.concatenate([[coefficients[0] - slopes @ mean], slopes])
 
 
-def outcome(score: NDArray[Any], gain: NDArray[Any], group: NDArray[Any]) -> NDArray[Any]:
-    """Return for every picture the best candidate's score and gain."""
-    best = []
-    for index in np.unique(group):
-        members = np.flatnonzero(group == index)
-        chosen = members[score[members].argmax()]
-        best.append((score[chosen], gain[chosen], gain[members].max()))
-    return np.array(best)
-
-
 def fit(arguments: argparse.Namespace) -> None:
-    """Fit the confidence, check it on pictures left out, and print the coefficients."""
-    lines = read(arguments.file)
-    x, gain, group = design(lines)
-    score = np.empty(len(gain))
+    """Fit choice and confidence, check them on pictures left out, print the coefficients."""
+    lines = [line for line in read(arguments.file) if line["candidates"]]
+    gain = np.array([c["psnr"] - line["plain"] for line in lines for c in line["candidates"]])
+    group = np.repeat(np.arange(len(lines)), [len(line["candidates"]) for line in lines])
+    for_choice, for_confidence = design(lines, CHOICE), design(lines, CONFIDENCE)
+    score, odds = np.empty(len(gain)), np.empty(len(gain))
     for fold in range(10):
         out = group % 10 == fold
-        score[out] = x[out] @ fitted(x[~out], gain[~out], arguments.ridge)
-    best = outcome(score, gain, group)
+        score[out] = for_choice[out] @ fitted_choice(
+            for_choice[~out], gain[~out], group[~out], arguments.ridge
+        )
+        odds[out] = for_confidence[out] @ fitted_confidence(
+            for_confidence[~out], gain[~out], arguments.ridge
+        )
+    members = [np.flatnonzero(group == index) for index in range(len(lines))]
+    best = np.array([m[score[m].argmax()] for m in members])
     print(f"# {len(lines)} pictures, {len(gain)} candidates; ten-fold cross-validation:")
-    for threshold in np.log([1, 2, 3, 4, 6, 9, 15, 25]):
-        trusted = best[:, 0] > threshold
-        if trusted.any():
+    for probability in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98):
+        trusted = best[odds[best] > math.log(probability / (1 - probability))]
+        if len(trusted):
             print(
-                f"# odds above {math.exp(threshold):4.1f}: {100 * trusted.mean():3.0f} % trusted, "
-                f"of these {100 * (best[trusted, 1] > 0).mean():5.1f} % better by "
-                f"{best[trusted, 1].mean():+.2f} dB, worst {best[trusted, 1].min():+.2f} dB; "
-                f"all pictures {np.where(trusted, best[:, 1], 0).mean():+.2f} dB"
+                f"# above {probability:.2f}: {100 * len(trusted) / len(best):3.0f} % trusted, of "
+                f"these {100 * (gain[trusted] > 0).mean():5.1f} % better, in the mean by "
+                f"{gain[trusted].mean():+.2f} dB, worst {gain[trusted].min():+.2f} dB; "
+                f"of all pictures {gain[trusted].sum() / len(best):+.2f} dB"
             )
-    print(f"# always the best of the candidates: {np.clip(best[:, 2], 0, None).mean():+.2f} dB")
-    names = ["constant", *FEATURES]
-    for name, value in zip(names, fitted(x, gain, arguments.ridge), strict=True):
-        print(f'    "{name}": {value:.3f},')
+    oracle = np.mean([max(0.0, gain[m].max()) for m in members])
+    print(f"# always chosen: {gain[best].mean():+.2f} dB; the best candidate: {oracle:+.2f} dB")
+    for title, names, coefficients in (
+        ("CHOICE", CHOICE, fitted_choice(for_choice, gain, group, arguments.ridge)),
+        ("CONFIDENCE", CONFIDENCE, fitted_confidence(for_confidence, gain, arguments.ridge)),
+    ):
+        print(f"{title} = {{")
+        for name, value in zip(names, coefficients, strict=True):
+            print(f'    "{name}": {value:.3f},')
+        print("}")
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -240,7 +260,7 @@ def table(arguments: argparse.Namespace) -> None:
     for name, lines in sorted(groups.items()):
         auto, trusted = [], []
         for line in lines:
-            best = max(line["candidates"], key=lambda c: log_odds(c["features"]), default=None)
+            best = max(line["candidates"], key=lambda c: preference(c["features"]), default=None)
             odds = log_odds(best["features"]) if best else -math.inf
             trusted.append(1 / (1 + math.exp(-odds)) >= CONFIDENT)
             auto.append(best["psnr"] if best and trusted[-1] else line["plain"])
@@ -278,7 +298,7 @@ def main() -> None:
     step.set_defaults(run=collect)
     step = steps.add_parser("fit", help="fit the confidence")
     step.add_argument("file", type=Path)
-    step.add_argument("--ridge", type=float, default=3.0)
+    step.add_argument("--ridge", type=float, default=5.0)
     step.set_defaults(run=fit)
     step = steps.add_parser("table", help="what `auto` gains")
     step.add_argument("file", type=Path)

@@ -3,8 +3,8 @@
 Coarse to fine, as in Cho and Lee (ACM TOG 28(5), 2009): at each scale a network restores the
 picture as sharp as it can, and the kernel is what turns the strongest gradients of that into
 those of the blurred picture. The network takes the place of their shock filter: with the
-kernel of the scale before it restores what no filter could. Several starts give candidates;
-that one is best whose restored picture, blurred again with it, is the picture.
+kernel of the scale before it restores what no filter could. Several starts, streaks of lights
+and kernels from elsewhere are candidates, all judged by the same features.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from ..errors import DarkDeblurError
 from ..network.guides import wiener, wiener_guides
-from .judgement import Judge, log_odds
+from .judgement import Judge, log_odds, preference
 from .kernel import PSF, PSFError, similarity
 from .least_squares import Image, Kernel, Level, centred, fitted, noise_level, rescaled
 from .light import saturated, to_light, to_values
@@ -44,6 +44,8 @@ _ITERATIONS = 3
 # The share of gradients that the first of these uses, the strongest; and how it grows.
 _SHARE = 0.05
 _GROWTH = 1.3
+# A kernel of which one pixel holds more than this is no blur.
+_POINT = 0.6
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
 
@@ -140,7 +142,7 @@ class Candidate:
     features : dict of str to float
         See `Judge`.
     score : float
-        Logarithm of the odds that it improves the picture.
+        How good it is among the picture's others.
     """
 
     kernel: Kernel
@@ -186,7 +188,8 @@ def estimate(
     -------
     PSF
         The best kernel. Its ``confidence`` is the probability that restoring with it is
-        better than without; from `CONFIDENT` on it should be used.
+        better than without; from `CONFIDENT` on it should be used. It is 0, and the note says
+        why, where the picture is not blurred or shows too little.
 
     Raises
     ------
@@ -260,7 +263,10 @@ class Search:
         if not found:
             return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
         best = max(found, key=lambda candidate: candidate.score)
-        return PSF(best.kernel, best.origin, confidence=1 / (1 + math.exp(-best.score)))
+        if best.kernel.max() > _POINT:
+            return PSF(best.kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
+        confidence = 1 / (1 + math.exp(-log_odds(best.features)))
+        return PSF(best.kernel, best.origin, confidence)
 
     def candidates(self, max_radius: int, given: Iterable[PSF] = ()) -> list[Candidate]:
         """Return kernels at full scale, each with what speaks for it.
@@ -295,17 +301,21 @@ class Search:
             early.append((kernel, psf.origin, starts[0]))
             improved = self._improved(half, kernel, starts[0], 0.1, 2)
             if improved is not None:
-                early.append((improved, f"{psf.origin}, refined", starts[0]))
+                early.append((improved, psf.origin, starts[0]))
+        if not early:
+            return []
         self.early = self._judged(half, half, early, [kernel for kernel, _, _ in early])
 
         full = Level.of(self.light, self.saturated, 1.0, self.linear_light)
-        best = _distinct(self.early)[:2]
+        best, *others = _distinct(self.early)
+        # The second is of another origin, if there is one: what goes wrong in the search goes
+        # wrong in all of its starts.
+        others.sort(key=lambda other: (other.origin == best.origin, -other.score))
         # How much noise harms shows in the result, so the best is refined in both ways.
-        ways = [(best[:1], 1.0), (best[:1], 10.0), (best[1:], 4.0)]
+        ways = [(best, 1.0), (best, 10.0), *((other, 4.0) for other in others[:1])]
         final = [
             (self._refined(candidate, caution), candidate.origin, candidate.start)
-            for some, caution in ways
-            for candidate in some
+            for candidate, caution in ways
         ]
         # As they were drawn: finding them needed no network.
         final += [(psf.kernel.copy(), psf.origin, starts[0]) for psf in drawn[:2]]
@@ -319,8 +329,6 @@ class Search:
         others: list[Kernel],
     ) -> list[Candidate]:
         """Restore with kernels, and judge them, also by how alike others at half scale are."""
-        if not found:
-            return []
         plain = self._blind(level.image)
         judge = Judge(level, to_light(plain, self.linear_light), half)
         result = []
@@ -332,7 +340,9 @@ class Search:
             features["agreement"] = float(np.median(alike))
             # The most alike is the kernel itself, or what it was refined from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
-            result.append(Candidate(kernel, origin, start, restored, features, log_odds(features)))
+            result.append(
+                Candidate(kernel, origin, start, restored, features, preference(features))
+            )
         return result
 
     def _improved(

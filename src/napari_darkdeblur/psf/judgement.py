@@ -24,31 +24,43 @@ from .least_squares import (
     rfft2,
 )
 
-# Fitted by `python -m benchmarks.shake fit` (logistic regression, ten-fold cross-validation).
-_COEFFICIENTS = {
+# Both fitted by `python -m benchmarks.shake fit`; the model's name stands with the figures there.
+# Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
+CHOICE = {
+    "residual": -0.5,
+    "against_plain": 0.0,
+    "spectrum": 2.0,
+    "sharpness": 6.0,
+    "change": 0.5,
+    "quadrants": 0.0,
+    "worst_quadrant": 0.0,
+    "agreement": 2.0,
+    "seconded": 6.0,
+}
+# Whether it is better than none: logistic regression.
+CONFIDENCE = {
     "constant": 0.0,
     "residual": -1.0,
-    "relative": 0.0,
     "against_plain": 0.0,
     "spectrum": 2.0,
     "sharpness": 0.0,
     "quadrants": 3.0,
     "worst_quadrant": 0.0,
-    "change": 0.0,
     "noise": 0.0,
     "rms": 0.0,
-    "usable": 0.0,
     "agreement": 3.0,
     "seconded": 0.0,
 }
-FEATURES = tuple(name for name in _COEFFICIENTS if name != "constant")
+
+
+def preference(features: dict[str, float]) -> float:
+    """Return how good a kernel of these features is among others of the same picture."""
+    return sum(value * features[name] for name, value in CHOICE.items())
 
 
 def log_odds(features: dict[str, float]) -> float:
-    """Return the logarithm of the odds that a kernel of these features improves a picture."""
-    return _COEFFICIENTS["constant"] + sum(
-        _COEFFICIENTS[name] * features[name] for name in FEATURES
-    )
+    """Return the logarithm of the odds that a kernel of these features improves its picture."""
+    return sum(value * features.get(name, 1.0) for name, value in CONFIDENCE.items())
 
 
 _POINT: Kernel = np.ones((1, 1), np.float32)
