@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from napari_darkdeblur.demo import srgb_to_linear
@@ -81,13 +82,17 @@ def test_the_reference_fits_what_is_to_be_restored_and_is_better(sample: Sample)
     assert edges[0] < 0.9 * edges[1]
 
 
-# Of a long shake the error tells no place: `test_the_street_is_shaken_once_for_all` does.
-@pytest.mark.parametrize("sample", [pair for pair in PAIRS if pair is not sample_data.night_street])
+@pytest.mark.parametrize("sample", PAIRS)
 def test_blurred_and_reference_lie_on_each_other(sample: Sample) -> None:
     reference, blurred = _layers(sample)
     known = provenance_of(blurred)
     assert known is not None
-    before, after = (_halved(layer.data, known) for layer in (blurred, reference))
+    # Seen from far the shake is a point: all that it could do is to move the light.
+    photograph = known.axes == "YXS"
+    before, after = (
+        gaussian_filter(srgb_to_linear(values) if photograph else values, 8)
+        for values in (_halved(layer.data, known) for layer in (blurred, reference))
+    )
     there = _error(before, after)
     for axis in (-2, -1):
         for shift in (-1, 1):
