@@ -194,6 +194,25 @@ def test_a_white_sky_is_no_lamp():
     assert float(synthesizer(lamp, range(1)).sharp.max()) > 0.999
 
 
+def test_a_soft_lens_softens_both_images():
+    def spread(deviation: float) -> list[float]:
+        settings = {**_noiseless(), "unblurred": 1.0, "softness": (deviation, deviation)}
+        soft = Degradation(preset="night", exposure=(1, 1), linear_light=False, bits=0, **settings)
+        synthesizer = PairSynthesizer([soft], seed=0)
+        side = 33 + 2 * synthesizer.margin
+        point = torch.zeros(1, 3, side, side)
+        point[..., side // 2, side // 2] = 1
+        pairs = synthesizer(point, range(1))
+        offset = torch.arange(33) - 16
+        return [
+            float((image[0, 0].sum(dim=0) * offset.square()).sum() / image[0, 0].sum())
+            for image in (pairs.blurred, pairs.sharp)
+        ]
+
+    assert spread(0.0) == pytest.approx([0, 0], abs=1e-3)
+    assert spread(1.5) == pytest.approx([1.5**2] * 2, rel=0.02)
+
+
 def test_lamps_are_put_into_the_scene_and_leave_streaks():
     settings = {**_noiseless(), "highlight_probability": 1.0, "lamps": 8}
     night = Degradation(preset="night", exposure=(1, 1), **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -39,6 +40,19 @@ def blur(light: Tensor, kernels: Tensor) -> Tensor:
     # of the crop's interior is found at (2 r, 2 r).
     first = kernels.shape[-1] - 1
     return wrapped[..., first:h, first:w]
+
+
+def soften(light: Tensor, deviation: Tensor) -> Tensor:
+    """Convolve (B, 3, h, w) with Gaussians of standard deviations (B, 1, 1, 1) in pixels.
+
+    By FFT, as if the image went on periodically.
+    """
+    h, w = light.shape[-2:]
+    y = torch.fft.fftfreq(h, device=light.device)[:, None]
+    x = torch.fft.rfftfreq(w, device=light.device)[None, :]
+    damping = torch.exp(-2 * (math.pi * deviation) ** 2 * (y**2 + x**2))
+    soft: Tensor = torch.fft.irfft2(torch.fft.rfft2(light) * damping, s=(h, w))
+    return soft.clamp(min=0)
 
 
 class Camera:

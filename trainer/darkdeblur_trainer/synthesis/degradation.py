@@ -79,6 +79,10 @@ class Degradation(BaseModel):
         sharp image alike.
     grey : float
         Share of samples whose colours are replaced by their luma.
+    softness : tuple of float
+        Standard deviation in pixels of the Gaussian by which a lens softens the scene, uniform,
+        in blurred and sharp image alike: a network that never saw a soft image takes softness
+        for blur, and makes small bright objects smaller.
     highlight_probability : float
         Share of samples whose small saturated areas (lamps, reflections; not a white sky) are
         made brighter than white before the blur, as real lamps are. They then leave streaks.
@@ -124,6 +128,7 @@ class Degradation(BaseModel):
     gamma: PositiveRange = (1.0, 1.0)
     exposure: PositiveRange = (1.0, 1.0)
     grey: Share = 0.0
+    softness: NotNegativeRange = (0.0, 0.0)
     highlight_probability: Share = 0.0
     highlight_threshold: Share = 0.9
     highlight_gain: PositiveRange = (1.5, 10.0)

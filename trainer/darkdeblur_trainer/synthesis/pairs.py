@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .camera import Camera, Kinds, blur
+from .camera import Camera, Kinds, blur, soften
 from .degradation import Degradation
 from .kernels import (
     blur_points,
@@ -222,6 +222,8 @@ class PairSynthesizer:
         wide = {name: value[:, None, None, None] for name, value in drawn.items()}
         m = self.margin
         light = self._expose(sharp, wide, numbers, kinds)
+        if any(kind.softness[1] > 0 for kind in kinds):
+            light = soften(light, wide["softness"])
         blurred = blur(light, kernels)
         for some, change, wanted in (
             (TURNING, self._turned, self._turning),

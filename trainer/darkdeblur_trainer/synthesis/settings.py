@@ -57,7 +57,7 @@ class SettingsTable:
             Each (B,). ``"choice"`` is the place of the sample's degradation in the list.
         """
         draw = random.uniform(Stream.PARAMETERS, 16).unbind(dim=1)
-        of_shape = random.uniform(Stream.SHAPE, 8).unbind(dim=1)
+        of_shape = random.uniform(Stream.SHAPE, 12).unbind(dim=1)
         choice = torch.searchsorted(self._table["edges"], draw[0].contiguous(), right=True)
 
         def field(name: str, part: int | None = None) -> Tensor:
@@ -90,6 +90,7 @@ class SettingsTable:
                 (quarter == MOVING) & (of_shape[5] < QUARTERS * field("moving_object_probability"))
             ).float(),
             "object_radius": log_uniform("blur_radius", of_shape[6]),
+            "softness": uniform("softness", of_shape[8]),
             "grey": (of_shape[7] < field("grey")).float(),
             "kernel_length": log_uniform("kernel_length", draw[1]),
             "exposed_fraction": uniform("exposed_fraction", draw[2]),
