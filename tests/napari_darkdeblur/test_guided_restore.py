@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from scipy import ndimage, signal
 
 from napari_darkdeblur import deblur, load_weights, save_weights
-from napari_darkdeblur.network import LoadedModel, list_models
+from napari_darkdeblur.network import LoadedModel, library, list_models
 from napari_darkdeblur.network.guides import wiener_guides
 from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion
 from napari_darkdeblur.psf.network import FORMAT, KernelNet, KernelNetConfig, KernelNetError
@@ -501,6 +501,7 @@ def test_a_kernel_network_is_asked_where_there_is_one(
         return judged(0.9)
 
     monkeypatch.setattr(search, "estimate", estimate)
+    monkeypatch.setattr(library, "files", lambda package: models_folder)  # nothing is bundled
     list(find_psf(image, RestoreOptions(model, "cpu")))
     torch.manual_seed(0)
     net = KernelNet(KernelNetConfig(widths=(8, 8), kernel_widths=(8, 8)))
