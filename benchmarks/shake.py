@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
 from napari_darkdeblur.psf import PSF, NetworkRestorer, similarity
-from napari_darkdeblur.psf.estimation import CONFIDENT, Search
+from napari_darkdeblur.psf.estimation import CONFIDENT, POINT, Search
 from napari_darkdeblur.psf.judgement import CHOICE, CONFIDENCE, log_odds, preference
 from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
 from napari_darkdeblur.restore import load_model
@@ -134,6 +134,7 @@ def collect(arguments: argparse.Namespace) -> None:
                     {
                         "psnr": psnr(candidate.restored, sharp),
                         "similarity": similarity(candidate.kernel, kernel),
+                        "peak": float(candidate.kernel.max()),
                         "features": candidate.features,
                     }
                     for candidate in candidates
@@ -262,7 +263,8 @@ def table(arguments: argparse.Namespace) -> None:
         for line in lines:
             best = max(line["candidates"], key=lambda c: preference(c["features"]), default=None)
             odds = log_odds(best["features"]) if best else -math.inf
-            trusted.append(1 / (1 + math.exp(-odds)) >= CONFIDENT)
+            blurred = best is not None and best.get("peak", 0.0) <= POINT
+            trusted.append(blurred and 1 / (1 + math.exp(-odds)) >= CONFIDENT)
             auto.append(best["psnr"] if best and trusted[-1] else line["plain"])
         gain = np.array([a - line["plain"] for a, line in zip(auto, lines, strict=True)])
         mean = {

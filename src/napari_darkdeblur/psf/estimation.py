@@ -28,8 +28,8 @@ from .least_squares import Image, Kernel, Level, centred, fitted, noise_level, r
 from .light import saturated, to_light, to_values
 from .points import find_streaks
 
-# From this confidence on a kernel should be used.
-CONFIDENT = 0.5
+# From this confidence on a kernel should be used; see the figures of `benchmarks.shake fit`.
+CONFIDENT = 0.8
 
 # Larger pictures are searched in their best part of this side: more would take longer and say
 # little more.
@@ -45,7 +45,7 @@ _ITERATIONS = 3
 _SHARE = 0.05
 _GROWTH = 1.3
 # A kernel of which one pixel holds more than this is no blur.
-_POINT = 0.6
+POINT = 0.6
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
 
@@ -263,7 +263,7 @@ class Search:
         if not found:
             return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
         best = max(found, key=lambda candidate: candidate.score)
-        if best.kernel.max() > _POINT:
+        if best.kernel.max() > POINT:
             return PSF(best.kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
         return PSF(best.kernel, best.origin, confidence)
