@@ -142,7 +142,6 @@ def test_kernels_draws_a_sheet(tmp_path):
         (["validate", "nowhere"], "no folder nowhere"),
         (["validate", "x", "--group", "dusk"], "no group 'dusk'"),
         (["validate", "x", "--psf", "none,found"], "not 'found'"),
-        (["validate", "x", "--psf", "true"], "none of the models takes one"),
         (["validate", "x", "--nuclei", "y"], "which is not given"),
         (["validate", "x", "--curves", "a.svg"], "draws a PNG file, a.svg does not end so"),
         (["validate", "x", "--csv", "none/a.csv"], "no folder none to write a.csv to"),
@@ -157,6 +156,13 @@ def test_a_mistake_is_one_sentence(arguments, message, monkeypatch, tmp_path, ca
     assert message in error
     assert "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_psf_for_a_model_that_takes_none_is_a_mistake(tmp_path, capsys):
+    net = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=2))
+    blind = save_weights(tmp_path / "blind.safetensors", net)
+    assert main(["validate", "x", "--model", str(blind), "--psf", "true"]) == 2
+    assert "none of the models takes one" in capsys.readouterr().err
 
 
 def test_missing_vgg_weights_stop_before_anything_is_made(

@@ -532,7 +532,7 @@ def test_a_run_starts_from_given_weights(tiny_config, photographs, tmp_path):
     with pytest.raises(RunError, match=r"init_sha256: [0-9a-f]+ -> None"):
         fit(config, photographs, tmp_path / "run", **options)
     other = config.model_copy(update={"generator": GeneratorConfig.small()})
-    with pytest.raises(ConfigError, match="belong to another network"):
+    with pytest.raises(ConfigError, match="do not fit: their network has"):
         fit(other, photographs, tmp_path / "other", init=str(weights), **options)
 
 

@@ -451,7 +451,7 @@ def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, mon
     assert result.psf is found
     assert any("T 1" in note and "for all planes" in note for note in result.notes)
 
-    kernels = iter([judged(0.9), judged(0.1), judged(0.8)])
+    kernels = iter([judged(0.9), judged(0.1), judged(0.95)])
     monkeypatch.setattr(
         search, "estimate", lambda *args, **rest: fake_estimate(next(kernels))(*args, **rest)
     )
@@ -460,7 +460,7 @@ def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, mon
     events, result = run(restore(stack, output, options))
     assert result.status == "done", result.message
     assert [e.plane for e in events if isinstance(e, PSFFound)] == [0, 1, 2]
-    assert [None if p is None else p.confidence for p in result.psf] == [0.9, None, 0.8]
+    assert [None if p is None else p.confidence for p in result.psf] == [0.9, None, 0.95]
     np.testing.assert_allclose(output[1], deblur(stack[1], model, "cpu"), atol=1e-6)
 
 
