@@ -1,34 +1,6 @@
 """Blur kernels: found in a picture, taken from a point of light, read, or given by a formula."""
 
-from .estimation import CONFIDENT, NetworkRestorer, Restorer, StoppedError, estimate
-from .kernel import (
-    PSF,
-    PSFError,
-    disc,
-    gaussian,
-    motion,
-    parse_psf,
-    read_psf,
-    similarity,
-    write_psf,
-)
-from .points import find_streaks, from_points
+import lazy_loader
 
-__all__ = [
-    "CONFIDENT",
-    "PSF",
-    "NetworkRestorer",
-    "PSFError",
-    "Restorer",
-    "StoppedError",
-    "disc",
-    "estimate",
-    "find_streaks",
-    "from_points",
-    "gaussian",
-    "motion",
-    "parse_psf",
-    "read_psf",
-    "similarity",
-    "write_psf",
-]
+# The names are those of __init__.pyi. What they need is loaded on first use: torch takes seconds.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
