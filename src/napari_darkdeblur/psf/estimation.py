@@ -29,7 +29,7 @@ from .light import saturated, to_light, to_values
 from .points import find_streaks
 
 # From this confidence on a kernel should be used; see the figures of `benchmarks.shake fit`.
-CONFIDENT = 0.9
+CONFIDENT = 0.85
 
 # Larger pictures are searched in their best part of this side: more would take longer and say
 # little more.

@@ -24,9 +24,11 @@ from .least_squares import (
     rfft2,
 )
 
-# Both from `python -m benchmarks.shake fit`, for a small-v2 in the making and the kernel
-# network's candidates; of 35 pictures only: rounded, and without the signs that made no
-# sense. Another model needs another fit.
+# Both from `python -m benchmarks.shake fit`, for a small-v2 in the making and the kernel network's
+# candidates; of 35 pictures only: rounded, and without the signs that made no sense. On 57 other
+# pictures (training photographs, any blur and noise, 432 pixels a side) 29 kernels reached 0.85 and
+# 27 of these made the picture better, one of the others made it worse by more than 0.1 dB; 0.9 was
+# reached by 14, all better. Another model needs another fit.
 # Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
 CHOICE = {
     "residual": -0.5,
