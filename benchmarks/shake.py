@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
-from napari_darkdeblur.psf import PSF, NetworkRestorer, similarity
+from napari_darkdeblur.psf import PSF, similarity
 from napari_darkdeblur.psf.estimation import CONFIDENT, POINT, Search
 from napari_darkdeblur.psf.judgement import CHOICE, CONFIDENCE, log_odds, preference
 from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
 from napari_darkdeblur.restore import load_model
+from napari_darkdeblur.restore.search import ModelRestorer
 
 # One shake for the picture; several; none; a microscope. In shares of the pictures.
 DEGRADATIONS = (
@@ -103,7 +104,7 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def collect(arguments: argparse.Namespace) -> None:
     """Search pictures for their shakes, and write what came of every candidate."""
-    network = load_model(arguments.model, arguments.device).network
+    model = load_model(arguments.model, arguments.device)
     finder = None
     if arguments.kernel_net is not None:
         finder = read_kernel_net(arguments.kernel_net).to(arguments.device).eval()
@@ -112,7 +113,7 @@ def collect(arguments: argparse.Namespace) -> None:
         for picture in pictures(arguments.photographs, numbers, arguments.seed):
             blurred, sharp, kernel = picture["blurred"], picture["sharp"], picture["kernel"]
             linear_light = picture["linear_light"]
-            restorer = NetworkRestorer(network, linear_light=linear_light)
+            restorer = ModelRestorer(model, linear_light)
             start = time.perf_counter()
             search = Search(blurred, restorer, linear_light=linear_light)
             candidates = search.candidates(MAX_RADIUS, given(finder, search.light))

@@ -105,8 +105,23 @@ def shake_kernel() -> NDArray[np.float64]:
     points = np.broadcast_to(np.asarray(SHAKE), (_TIMES, len(SHAKE), 2))
     while points.shape[1] > 1:
         points = (1 - time) * points[:, :-1] + time * points[:, 1:]
-    path = points[:, 0] - points[:, 0].mean(axis=0)
+    return path_kernel(points[:, 0])
 
+
+def path_kernel(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draw a camera's path as a blur kernel.
+
+    Parameters
+    ----------
+    path : ndarray
+        Positions (x, y) in pixels at equal steps of time, (T, 2).
+
+    Returns
+    -------
+    ndarray
+        (K, K), K odd, non-negative, sum 1, its centroid in the centre.
+    """
+    path = path - path.mean(axis=0)
     # Every moment's light is shared by the four pixels around its position, in proportion
     # to how near they are: this keeps the centroid exactly where it is.
     radius = int(np.ceil(np.abs(path).max()))

@@ -61,7 +61,7 @@ class Learners:
     Raises
     ------
     ConfigError
-        The weights belong to another network than the configuration's.
+        The weights cannot be grown into the configuration's network; see `grow_into`.
     WeightsError, FileNotFoundError
         The weights cannot be loaded.
     """

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..demo import EXPOSURE, linear_to_srgb, make_demo_pair, shake_kernel, srgb_to_linear
+from ..demo import (
+    EXPOSURE,
+    linear_to_srgb,
+    make_demo_pair,
+    path_kernel,
+    shake_kernel,
+    srgb_to_linear,
+)
 from .provenance import Provenance
 from .result_layers import REFERENCE_SUFFIX
 
@@ -113,18 +120,7 @@ def street_kernel() -> NDArray[np.float64]:
     drift = 15 * time**1.3 - 7 * time**3
     x = drift + 1.5 * np.sin(2 * np.pi * 1.1 * time + 0.4)
     y = -9.5 * time**1.1 + 2.6 * np.sin(2 * np.pi * 1.6 * time)
-    path = np.stack([x - x.mean(), y - y.mean()], axis=1)
-    radius = int(np.ceil(np.abs(path).max()))
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
-    corner = np.floor(path).astype(int)
-    part = path - corner
-    # Each moment's light is shared by the four pixels around its place: the centroid stays.
-    for dx in (0, 1):
-        for dy in (0, 1):
-            weight = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
-            np.add.at(kernel, (corner[:, 1] + dy + radius, corner[:, 0] + dx + radius), weight)
-    normalised: NDArray[np.float64] = kernel / kernel.sum()
-    return normalised
+    return path_kernel(np.stack([x, y], axis=1))
 
 
 def night_stack() -> list[LayerData]:

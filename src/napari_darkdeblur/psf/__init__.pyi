@@ -1,6 +1,6 @@
 """Blur kernels: found in a picture, taken from a point of light, read, or given by a formula."""
 
-from .estimation import CONFIDENT, NetworkRestorer, Restorer, StoppedError, estimate
+from .estimation import CONFIDENT, Restorer, StoppedError, estimate
 from .kernel import (
     PSF,
     PSFError,
@@ -17,7 +17,6 @@ from .points import find_streaks, from_points
 __all__ = [
     "CONFIDENT",
     "PSF",
-    "NetworkRestorer",
     "PSFError",
     "Restorer",
     "StoppedError",

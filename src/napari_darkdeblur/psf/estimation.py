@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import DarkDeblurError
-from ..network.guides import wiener, wiener_guides
+from ..network.guides import wiener
 from .judgement import Judge, log_odds, preference
 from .kernel import PSF, PSFError, similarity
 from .least_squares import Image, Kernel, Level, centred, fitted, noise_level, rescaled
@@ -62,42 +62,6 @@ class Restorer(Protocol):
 
     def guided(self, image: Image, kernel: Kernel) -> Image:
         """Return the image restored with a kernel (K, K), K odd, of sum 1."""
-
-
-class NetworkRestorer:
-    """Restores with a whole network at once, where it lies: for the search, not for large images.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Takes (1, 3, H, W), and (1, 3 (1 + guides), H, W) with `wiener_guides`.
-    linear_light : bool
-        See `estimate`.
-    """
-
-    def __init__(self, network: torch.nn.Module, *, linear_light: bool = True) -> None:
-        self.network, self.linear_light = network, linear_light
-        self.device = next(network.parameters()).device
-
-    @torch.inference_mode()
-    def blind(self, image: Image) -> Image:
-        """Return the image restored without a kernel."""
-        return self._restored(self._tensor(image))
-
-    @torch.inference_mode()
-    def guided(self, image: Image, kernel: Kernel) -> Image:
-        """Return the image restored with a kernel."""
-        picture = self._tensor(image)
-        kernels = torch.tensor(kernel, device=self.device)[None]
-        guides = wiener_guides(picture, kernels, self.linear_light)
-        return self._restored(torch.cat([picture, guides], dim=1))
-
-    def _tensor(self, image: Image) -> torch.Tensor:
-        return torch.tensor(image, device=self.device).permute(2, 0, 1)[None]
-
-    def _restored(self, given: torch.Tensor) -> Image:
-        restored = self.network(given)[0].float().clamp(0, 1).permute(1, 2, 0)
-        return np.ascontiguousarray(restored.cpu().numpy())
 
 
 @dataclass(frozen=True)
