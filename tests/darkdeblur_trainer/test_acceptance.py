@@ -187,6 +187,12 @@ def test_bm3d_is_its_users_to_install(monkeypatch):
         baselines.require_bm3d()
 
 
+def test_without_pywavelets_the_plain_denoisers_name_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pywt", None)
+    with pytest.raises(baselines.DenoiserError, match=r"napari-darkdeblur\[train\]"):
+        baselines.require_wavelets()
+
+
 def test_rows_tell_means_gains_and_what_is_deblurring():
     found = scores(
         degraded("group", images(3), Degradation(preset="night"), 112, clean=True),

@@ -66,6 +66,7 @@ def nl_means(pair: ValidationPair) -> Tensor:
 
     Parameters and result are those of `perfect_denoiser`; the noise-free image is not needed.
     """
+    require_wavelets()
     image = pair.blurred.permute(1, 2, 0).double().numpy()
     sigma = float(np.mean(estimate_sigma(image, channel_axis=-1)))
     denoised = denoise_nl_means(
@@ -85,10 +86,27 @@ def bm3d(pair: ValidationPair) -> Tensor:
         The package is not installed.
     """
     package = require_bm3d()
+    require_wavelets()
     image = pair.blurred.permute(1, 2, 0).double().numpy()
     sigma = estimate_sigma(image, channel_axis=-1)
     denoised = package.bm3d(image, [max(float(value), 1e-4) for value in sigma])
     return torch.from_numpy(np.asarray(denoised).reshape(image.shape)).permute(2, 0, 1).float()
+
+
+def require_wavelets() -> None:
+    """Check that PyWavelets is there, with which scikit-image estimates the noise.
+
+    Raises
+    ------
+    DenoiserError
+        It is not installed.
+    """
+    try:
+        import_module("pywt")
+    except ImportError as error:
+        raise DenoiserError(
+            "The plain denoisers need PyWavelets: pip install 'napari-darkdeblur[train]'."
+        ) from error
 
 
 def require_bm3d() -> Any:

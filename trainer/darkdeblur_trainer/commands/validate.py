@@ -235,8 +235,9 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
 
 def _baselines(denoiser: str) -> dict[str, Way]:
     """Return all that is not a model, with one of the plain denoisers."""
-    from ..acceptance.baselines import BASELINES, require_bm3d
+    from ..acceptance.baselines import BASELINES, require_bm3d, require_wavelets
 
+    require_wavelets()
     if denoiser == "bm3d":
         require_bm3d()
     other = "BM3D" if denoiser == "nl-means" else "NL-means"
