@@ -147,6 +147,9 @@ class ImageFile:
         A letter for each axis of the pixels, as the file says: Y and X, S for the samples
         of a pixel (RGB, RGBA), any other for an axis of planes; T is time, Z depth, C
         channel, and Q or I unknown. Each letter occurs once. None where nothing is known.
+    white : float, optional
+        The value of white, where the file says that it is less than the dtype's greatest
+        value: 4095 for 12 bits in uint16.
     """
 
     path: Path
@@ -154,3 +157,13 @@ class ImageFile:
     pixels: Any
     metadata: ImageMetadata = field(default_factory=ImageMetadata)
     axes: str | None = None
+    white: float | None = None
+
+    def as_options(self) -> dict[str, Any]:
+        """Return what the file says as fields of `RestoreOptions`; what is unknown is left out."""
+        said: dict[str, Any] = {}
+        if self.axes is not None:
+            said["axes"] = self.axes
+        if self.white is not None:
+            said["full_scale"] = (0.0, self.white)
+        return said

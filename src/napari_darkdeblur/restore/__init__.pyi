@@ -22,7 +22,7 @@ from .events import (
     Retried,
     TileDone,
 )
-from .image_view import ImageView, ValueRange
+from .image_view import ImageView
 from .job import OutOfMemoryError
 from .options import RestoreOptions, load_model
 from .pixels import PixelError, StoppedError, ValueRangeError
@@ -30,6 +30,7 @@ from .plan import TILINGS, Plan, Tiling
 from .plane_io import RestoreError
 from .planner import BudgetError, make_plan
 from .psfs import LIGHTS, Light, PSFGrid, describe_psf, takes_guides
+from .ranges import ChosenRange, ValueRange, choose_range, depends_on_values
 from .search import find_psf
 from .uncertainty import UncertaintyResult
 
@@ -40,6 +41,7 @@ __all__ = [
     "Axes",
     "AxesError",
     "BudgetError",
+    "ChosenRange",
     "DeviceError",
     "Event",
     "Finished",
@@ -68,7 +70,9 @@ __all__ = [
     "available_devices",
     "choose_device",
     "choose_dtype",
+    "choose_range",
     "deblur",
+    "depends_on_values",
     "describe_psf",
     "estimate",
     "find_psf",
