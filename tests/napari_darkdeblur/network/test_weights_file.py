@@ -47,7 +47,8 @@ def test_a_loaded_network_computes_what_the_saved_one_did(tmp_path: Path):
     assert loaded.provenance == {"data": "ten photographs", "steps": 3}
     assert (loaded.card.summary, loaded.card.licence) == ("A test.", "CC0")
     assert loaded.value_range == (0, 1)
-    assert (loaded.size_multiple, loaded.receptive_field_radius) == (TINY.size_multiple, TINY.receptive_field_radius)
+    assert loaded.size_multiple == TINY.size_multiple
+    assert loaded.receptive_field_radius == TINY.receptive_field_radius
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read_card(path) == loaded.card
 
