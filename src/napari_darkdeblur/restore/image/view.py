@@ -390,7 +390,8 @@ def _added(original: NDArray[Any], pixels: NDArray[np.float64]) -> NDArray[Any]:
     down = np.minimum(np.maximum(-change, 0), 2.0**63).astype(np.uint64)
     up = np.minimum(up, np.uint64(limits.max % 2**64) - bits)
     down = np.minimum(down, bits - np.uint64(limits.min % 2**64))
-    return (bits + up - down).view(native.dtype)
+    changed: NDArray[Any] = (bits + up - down).view(native.dtype)
+    return changed
 
 
 def _fill(values: Planes, bad: NDArray[np.bool_]) -> None:
