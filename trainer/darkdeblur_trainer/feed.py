@@ -208,7 +208,8 @@ def with_guides(
     Returns
     -------
     given, sharp : Tensor
-        (B, 3 (1 + count), h, w) and (B, 3, h, w), smaller than the pairs by the margin on every side.
+        (B, 3 (1 + count), h, w) and (B, 3, h, w), smaller than the pairs by the margin on every
+        side.
     """
     kernels, told = told_kernels(settings, pairs, seed, numbers)
     guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)

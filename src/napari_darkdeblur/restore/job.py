@@ -19,7 +19,7 @@ from ..network.stages import GUIDES
 from ..psf.kernel import PSFError
 from .devices import choose_device, free_unused, numerics
 from .events import Event, ModelReady, PlaneDone, PSFFound, Result, Retried
-from .guides import FEATURE, KEPT_AS, PlaneGuides
+from .guides import KEPT_AS, PlaneGuides, guides_feature
 from .image_view import ImageView
 from .memory import default_budget
 from .options import RestoreOptions
@@ -321,6 +321,7 @@ class Job:
 
     def _guides(self, plane: int) -> PlaneGuides | None:
         """Return what makes and keeps the guides of a plane that has a kernel."""
+        assert self.loaded is not None
         assert self.view is not None
         assert self.plan is not None
         psf = self._psf_or_none()
@@ -330,8 +331,9 @@ class Job:
             return None
         height, width = self.view.height, self.view.width
         place, scratch = self.plan.places[GUIDES], self.options.scratch
-        kept = park(FEATURE, height, width, KEPT_AS, place, scratch, self.device)
-        return PlaneGuides(self.view, plane, psf, self.linear_light, kept, self.device)
+        count = self.loaded.config.guides
+        kept = park(guides_feature(count), height, width, KEPT_AS, place, scratch, self.device)
+        return PlaneGuides(self.view, plane, psf, self.linear_light, count, kept, self.device)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
         assert self.loaded is not None
