@@ -133,7 +133,9 @@ def _full_scale(
             limits[0] <= scanned.extremes[0] and scanned.extremes[1] <= limits[1]
         )
         used = _share(scanned, limits)
-        if inside and used >= LEAST_USE:
+        # Of a single value nothing can be said: it may be any.
+        single = scanned.extremes is not None and scanned.extremes[0] == scanned.extremes[1]
+        if inside and (used >= LEAST_USE or single):
             return _within(limits, why, scanned, whose)
         reason = f"it uses {_per_cent(used)} of {limits[0]:g} to {limits[1]:g}"
         if not inside:

@@ -52,6 +52,7 @@ def test_restoring_with_defaults_keeps_the_mean(
         # All that is between the percentiles, however bright a single value is.
         (np.append(np.arange(2000) % 9, 255)[None].astype("u1"), (0, 8), "uses 3.1 % of 0 to 255"),
         (np.arange(256).reshape(16, 16).astype("u2") + 9, (9, 264), "0.1 and 99.9 percentiles"),
+        (np.full((4, 4), 7, "u1"), (0, 255), "the range of uint8"),
         (np.full((4, 4), 7, "u2"), (7, 8), "all values are black's"),
         (np.full((4, 4), 1e-6), (1e-6, 2e-6), "all values are black's"),
         (np.arange(-8, 8).reshape(4, 4).astype("i1"), (-8, 7), "0.1 and 99.9 percentiles"),
