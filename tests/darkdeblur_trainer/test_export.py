@@ -12,7 +12,7 @@ import torch
 from darkdeblur_trainer.checkpoint import CheckpointFolder
 from darkdeblur_trainer.cli import main
 from darkdeblur_trainer.export import export_run
-from darkdeblur_trainer.records import RunError, source_revision
+from darkdeblur_trainer.run_folder import RunError, source_revision
 from darkdeblur_trainer.synthesis import Degradation
 from darkdeblur_trainer.training import fit
 from darkdeblur_trainer.validation import degraded, validate

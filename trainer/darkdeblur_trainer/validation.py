@@ -31,7 +31,7 @@ class ValidationPair:
     group : str
         What the pair counts towards: the degradation's name, or ``"pairs"``.
     name : str
-        The image's file name.
+        File name of the image.
     blurred, sharp : Tensor
         (3, H, W) in 0..1; (1, H, W) if grey.
     kernel : Tensor, optional
@@ -69,7 +69,7 @@ def validation_pairs(
     Parameters
     ----------
     config : ValidationConfig
-        How many, how large, and how degraded.
+        Number and size of the pairs, and their degradations.
     caches : tuple of ImageCache
         Sharp images, or blurred and sharp ones.
     """
@@ -104,11 +104,11 @@ def degraded(
     Parameters
     ----------
     group : str
-        What the pairs count towards.
+        Name of the group that the pairs belong to.
     images : iterable of (str, Tensor)
         Names and sharp images, (3, H, W) uint8.
     degradation : Degradation
-        What is done to them.
+        Degradation that makes the blurred images.
     crop : int
         Side in pixels of the central crop.
     clean : bool
@@ -142,9 +142,9 @@ def validate(
     network : nn.Module
         On ``device``; maps (1, 3, H, W) to the same shape. Its mode is kept.
     pairs : list of ValidationPair
-        See `validation_pairs`.
+        Pairs to validate on, as `validation_pairs` returned them.
     device : torch.device
-        Where the network is.
+        Device on which the network is.
 
     Returns
     -------

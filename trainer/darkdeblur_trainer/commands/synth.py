@@ -38,7 +38,7 @@ def _add_synthesis(parser: argparse.ArgumentParser) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> int:
-    from ..synthesis_files import degradation_from_options, write_pairs
+    from ..synthesis.files import degradation_from_options, write_pairs
 
     degradation = degradation_from_options(arguments.preset, arguments.set)
     count = write_pairs(
@@ -54,7 +54,7 @@ def _synth(arguments: argparse.Namespace) -> int:
 
 
 def _kernels(arguments: argparse.Namespace) -> int:
-    from ..synthesis_files import degradation_from_options, write_kernel_sheet
+    from ..synthesis.files import degradation_from_options, write_kernel_sheet
 
     degradation = degradation_from_options(arguments.preset, arguments.set)
     write_kernel_sheet(

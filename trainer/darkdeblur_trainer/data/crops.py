@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..synthesis.sample_random import SampleRandom, Stream, sample_numbers
+from ..synthesis.sample_random import SampleRandom, Stream, sample_indices
 from .image_cache import ImageCache
 
 
@@ -25,9 +25,9 @@ class CropSampler:
         One for sharp images, or a blurred and a sharp one with images of the same sizes in the
         same order.
     side : int
-        Height and width of a crop.
+        Height and width of a crop in pixels.
     seed : int
-        Of the run.
+        Seed of the run, from which the places of crops follow.
     """
 
     def __init__(self, caches: tuple[ImageCache, ...], side: int, seed: int) -> None:
@@ -43,7 +43,7 @@ class CropSampler:
         Parameters
         ----------
         samples : sequence of int
-            Their B indices.
+            Indices of the B samples in the run.
 
         Returns
         -------
@@ -51,7 +51,7 @@ class CropSampler:
             For every cache (B, 3, side, side) uint8; the same place for all of them.
         """
         device = self.caches[0].pixels.device
-        draw = SampleRandom(self.seed, sample_numbers(samples, device)).uniform(Stream.CROP, 6)
+        draw = SampleRandom(self.seed, sample_indices(samples, device)).uniform(Stream.CROP, 6)
         image = torch.searchsorted(self._edges, draw[:, 0].double().contiguous(), right=True)
         image = image.clamp(max=len(self.caches[0]) - 1)
         height, width = self.caches[0].heights[image], self.caches[0].widths[image]

@@ -41,13 +41,13 @@ class ImageCache:
     pixels : Tensor
         Flat uint8: the images' RGB pixels in reading order.
     heights, widths : Tensor
-        (N,) int64.
+        Heights and widths of the images in pixels, (N,) int64.
     offsets : Tensor
         (N,) int64, where in ``pixels`` each image begins.
     names : tuple of str
-        Of the files.
+        Names of the image files.
     sha256 : str
-        Of all pixels, in hexadecimal.
+        SHA-256 of all pixels, in hexadecimal.
     file : pathlib.Path, optional
         What ``pixels`` is a mapping of; another process gets the path, not the pixels.
     """
@@ -104,9 +104,9 @@ def cache_images(files: Sequence[Path], folder: Path, progress: bool = False) ->
         JPEG, PNG or TIFF; grey or RGB, 8 or 16 bit. Alpha is dropped, grey becomes RGB, 16 bit
         become 8.
     folder : pathlib.Path
-        Where caches lie; made if need be.
+        Folder for cache files, which is made if need be.
     progress : bool
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------

@@ -30,7 +30,7 @@ class PairedFiles:
     Parameters
     ----------
     blurred, sharp : list of pathlib.Path
-        Files.
+        Files of the blurred and of the sharp images, in the same order.
     """
 
     blurred: list[Path]
@@ -160,12 +160,12 @@ def read_split(list_file: Path, images: list[Path]) -> tuple[list[Path], list[Pa
         spaces; empty lines and lines that begin with ``#`` are passed over. Or ExDark's own list
         (``imageclasslist.txt``, known by its first line), of which the training images count.
     images : list of pathlib.Path
-        All images.
+        Files of all images.
 
     Returns
     -------
     listed, others : lists of pathlib.Path
-        In the order of ``images``.
+        Files that the list names, and all others, in the order of ``images``.
 
     Raises
     ------
