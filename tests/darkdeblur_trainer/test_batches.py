@@ -17,6 +17,8 @@ from darkdeblur_trainer.data import CropSampler, DataError
 from .conftest import TINY, scene
 
 
+# torch's advice on a machine, or in a container, of one core.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("start", multiprocessing.get_all_start_methods())
 def test_loader_workers_do_not_change_the_crops(photographs, tmp_path, start):
     config = parse_config(TINY)

@@ -105,10 +105,10 @@ def assert_same_run(one: Run, other: Run) -> None:
         [*state["generator_optimizers"], state["discriminator_optimizer"]]
         for state in (first, second)
     )
-    for optimizer, other in zip(ours, theirs, strict=True):
+    for optimizer, same in zip(ours, theirs, strict=True):
         for index, moments in optimizer["state"].items():
             for name, value in moments.items():
-                assert torch.equal(value, other["state"][index][name])
+                assert torch.equal(value, same["state"][index][name])
     assert one.records() == other.records()
 
 
