@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,16 @@ from torch.utils.data import DataLoader, Dataset
 from napari_darkdeblur.network.guides import wiener_guides
 
 from .config import TrainConfig
-from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
+from .data import (
+    CropSampler,
+    DataError,
+    ImageCache,
+    as_unit_range,
+    cache_images,
+    common_value_ranges,
+    find_images,
+    find_pairs,
+)
 from .data.layouts import read_split
 from .distributed import ProcessGroup
 from .synthesis import Pairs, PairSynthesizer, guide_kernels
@@ -24,23 +33,41 @@ from .synthesis.sample_random import SampleRandom, Stream, sample_indices
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """A run's images.
+    """Images of a run.
 
     Parameters
     ----------
     caches : tuple of ImageCache
         Sharp images; or blurred and sharp ones.
     held_out : tuple of ImageCache
-        What the split list leaves out, in the same form; empty without a list.
+        Images to validate on, in the same form; empty if there are none.
+    left_out : dict of str
+        Files that cannot be used, by path, and why.
     """
 
     caches: tuple[ImageCache, ...]
     held_out: tuple[ImageCache, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def megapixels(self) -> float:
-        """Millions of pixels of the (sharp) images."""
-        return float((self.caches[-1].heights * self.caches[-1].widths).sum()) / 1e6
+    def describe(self) -> list[str]:
+        """Return lines for people: which files are left out, and which values are white."""
+        lines = []
+        if self.left_out:
+            count = len(self.left_out)
+            lines.append(f"{count} {'image is' if count == 1 else 'images are'} left out:")
+            lines += [f"  {path}: {why}" for path, why in self.left_out.items()]
+        cache = self.caches[-1]
+        for kind in cache.kinds:
+            if kind == 32:
+                continue
+            black, white = cache.value_ranges[kind]
+            if (black, white) != (0.0, 255.0):
+                lines.append(
+                    f"Value range of the {kind}-bit images: {black:g} is black and {white:g} white "
+                    f"(nearly all values are at most {cache.bright.get(kind, 0):g}; "
+                    "data.value_range changes it)."
+                )
+        return lines
 
 
 def load_images(
@@ -49,9 +76,11 @@ def load_images(
     cache_folder: Path,
     progress: bool = False,
     *,
-    blurred: Path | None = None,
+    validation_data: Path | None = None,
 ) -> TrainingImages:
-    """Find and decode a run's images.
+    """Find and decode the images of a run.
+
+    Files that cannot be used, alone or as a pair, are left out.
 
     Parameters
     ----------
@@ -63,48 +92,105 @@ def load_images(
         Folder in which decoded images are kept.
     progress : bool
         Whether to show a progress bar.
-    blurred : pathlib.Path, optional
-        Layout ``"folders"``: the folder of blurred images, if it is not ``data.blurred``.
+    validation_data : pathlib.Path, optional
+        Folder of images to validate on, in the same layout; those that the split list leaves
+        out by default.
+
+    Returns
+    -------
+    TrainingImages
+        Images to train and to validate on, in one value range.
 
     Raises
     ------
-    DataError
-        Images are missing or unusable, or pairs differ in size.
+    ConfigError, DataError
+        There is no image or pair that can be used, or the images are almost black.
     """
-    layout = config.data.layout
-    if layout == "sharp":
-        lists = [find_images(data)]
-    else:
-        if blurred is None and config.data.blurred is not None:
-            blurred = Path(config.data.blurred)
-        pairs = find_pairs(layout, data, blurred, config.data.frame_step)
-        lists = [pairs.blurred, pairs.sharp]
+    blurred = None if config.data.blurred is None else Path(config.data.blurred)
+    left_out: dict[str, str] = {}
+    lists = _find_files(config, data, blurred, left_out)
     held_out: list[list[Path]] = []
     if config.data.split is not None:
         kept, others = read_split(Path(config.data.split), lists[-1])
         chosen = set(kept)
-        places = [place for place, path in enumerate(lists[-1]) if path in chosen]
-        rest = [place for place, path in enumerate(lists[-1]) if path not in chosen]
+        pairs = list(zip(*lists, strict=True))
         if others:
-            held_out = [[files[place] for place in rest] for files in lists]
-        lists = [[files[place] for place in places] for files in lists]
-    caches = tuple(cache_images(files, cache_folder, progress) for files in lists)
-    others_caches = tuple(cache_images(files, cache_folder, progress) for files in held_out)
-    for group in (caches, others_caches):
-        if len(group) == 2:
-            _check_sizes(*group)
-    return TrainingImages(caches, others_caches)
+            held_out = _columns([pair for pair in pairs if pair[-1] not in chosen])
+        lists = _columns([pair for pair in pairs if pair[-1] in chosen])
+    if validation_data is not None:
+        blurred = config.blurred_for_validation()
+        held_out = _find_files(config, validation_data, blurred, left_out)
+
+    def decoded(files: list[list[Path]]) -> tuple[ImageCache, ...]:
+        given = config.data.value_range
+        caches = [cache_images(paths, cache_folder, progress, given) for paths in files]
+        return _usable(caches, files, left_out)
+
+    caches, others_caches = decoded(lists), decoded(held_out) if held_out else ()
+    ranges = common_value_ranges([*caches, *others_caches], config.data.value_range)
+    caches, others_caches = (
+        tuple(replace(cache, value_ranges=ranges) for cache in group)
+        for group in (caches, others_caches)
+    )
+    return TrainingImages(caches, others_caches, left_out)
 
 
-def _check_sizes(blurred: ImageCache, sharp: ImageCache) -> None:
-    differ = (blurred.heights != sharp.heights) | (blurred.widths != sharp.widths)
-    if bool(differ.any()):
-        first = int(differ.nonzero()[0])
-        raise DataError(
-            f"The pair {sharp.names[first]!r} differs in size: blurred "
-            f"{int(blurred.heights[first])} x {int(blurred.widths[first])}, sharp "
-            f"{int(sharp.heights[first])} x {int(sharp.widths[first])}."
-        )
+def _find_files(
+    config: TrainConfig, data: Path, blurred: Path | None, left_out: dict[str, str]
+) -> list[list[Path]]:
+    """Return the sharp files, or the blurred and the sharp ones; note those without partner."""
+    if config.data.layout == "sharp":
+        return [find_images(data)]
+    pairs = find_pairs(config.data.layout, data, blurred, config.data.frame_step)
+    left_out |= {str(path): "it has no partner of the same name." for path in pairs.unpaired}
+    return [pairs.blurred, pairs.sharp]
+
+
+def _columns(rows: list[tuple[Path, ...]]) -> list[list[Path]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _usable(
+    caches: list[ImageCache], files: list[list[Path]], left_out: dict[str, str]
+) -> tuple[ImageCache, ...]:
+    """Select the images that can be used in all caches; note the others and why."""
+    for cache in caches:
+        left_out |= cache.left_out
+    if len(caches) == 1:
+        return tuple(caches)
+    # Where in its cache each file is; a file that could not be decoded is nowhere.
+    places = []
+    for cache, paths in zip(caches, files, strict=True):
+        decoded = [path for path in paths if str(path) not in cache.left_out]
+        places.append({path: place for place, path in enumerate(decoded)})
+    chosen: list[tuple[int, int]] = []
+    blurred, sharp = caches
+    for pair in zip(*files, strict=True):
+        first, second = (found.get(path) for path, found in zip(pair, places, strict=True))
+        if first is None or second is None:
+            lost = pair[0] if first is None else pair[1]
+            other = pair[1] if first is None else pair[0]
+            left_out.setdefault(str(other), f"its partner {lost.name} cannot be used.")
+            continue
+        sizes = [
+            (int(cache.heights[place]), int(cache.widths[place]))
+            for cache, place in ((blurred, first), (sharp, second))
+        ]
+        if sizes[0] != sizes[1]:
+            (height, width), (other_height, other_width) = sizes
+            left_out[str(pair[1])] = (
+                f"the pair differs in size: blurred {height} x {width}, sharp "
+                f"{other_height} x {other_width}."
+            )
+            continue
+        chosen.append((first, second))
+    if not chosen:
+        listed = "".join(f"\n  {path}: {why}" for path, why in left_out.items())
+        raise DataError(f"None of the pairs can be used:{listed}")
+    if len(chosen) == len(blurred) == len(sharp):
+        return blurred, sharp
+    firsts, seconds = zip(*chosen, strict=True)
+    return blurred.select(firsts), sharp.select(seconds)
 
 
 class PatchDataset(Dataset[tuple[Tensor, ...]]):
@@ -198,7 +284,7 @@ def batches(
             else:
                 yield pairs.blurred, pairs.sharp
         else:
-            blurred, sharp = (p.to(device, non_blocking=True).float() / 255 for p in pixels)
+            blurred, sharp = (as_unit_range(p.to(device, non_blocking=True)) for p in pixels)
             yield blurred, sharp
 
 
@@ -252,4 +338,4 @@ def _fit_on(device: torch.device, caches: tuple[ImageCache, ...]) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return sum(cache.pixels.numel() for cache in caches) < free / 2
+    return sum(cache.byte_count for cache in caches) < free / 2

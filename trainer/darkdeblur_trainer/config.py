@@ -44,6 +44,10 @@ class DataConfig(_Section):
         GoPro and REDS, as the paper does (section 2.3.1), and every image of other folders.
     split : str, optional
         A list of the images to train on, one name a line, or ExDark's; see `read_split`.
+    value_range : tuple of float, optional
+        Values of black and of white in the image files. By default 0 and 255 of 8-bit images, 0
+        and 1 of floating-point ones; of 16-bit images 0 and the smallest 2^n - 1 that holds
+        nearly all of their values, see `common_value_ranges`.
     workers : int
         Loader processes; 0 loads in the training process. Does not change any result.
     """
@@ -52,7 +56,15 @@ class DataConfig(_Section):
     blurred: str | None = None
     every: CountOrNone = None
     split: str | None = None
+    value_range: tuple[float, float] | None = None
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @field_validator("value_range")
+    @classmethod
+    def _from_black_to_white(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"black is below white, {list(value)} is not so")
+        return value
 
     @property
     def frame_step(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,7 +24,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_darkdeblur.atomic import atomic_write
-from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.network.guides import srgb_to_linear
 from napari_darkdeblur.psf.network import (
     FORMAT,
@@ -34,14 +34,10 @@ from napari_darkdeblur.psf.network import (
 )
 
 from .average_meter import AverageMeter
+from .batches import load_images
 from .checkpoint import CheckpointFolder
-from .data import (
-    CropSampler,
-    ImageCache,
-    cache_images,
-    default_cache_folder,
-    find_images,
-)
+from .config import TrainConfig
+from .data import CropSampler, DataError, ImageCache, default_cache_folder
 from .distributed import ProcessGroup
 from .optimizers import build_optimizers
 from .synthesis import Degradation, Pairs, PairSynthesizer
@@ -239,7 +235,7 @@ def fit(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out.mkdir(parents=True, exist_ok=True)
-    photographs, held_out = load_images(
+    photographs, held_out = load_photographs(
         data, cache_folder or default_cache_folder(), settings, device
     )
     torch.backends.cudnn.benchmark = True
@@ -334,21 +330,24 @@ def _save(state: KernelNetState, checkpoints: CheckpointFolder, out: Path, *, ha
     write_weights(state.ema.network, out / "kernel-net.safetensors", half=half)
 
 
-def load_images(
+def load_photographs(
     data: Path, cache_folder: Path, settings: Settings, device: torch.device
 ) -> tuple[ImageCache, ImageCache]:
     """Decode a folder's photographs; return those to train on and those held out, on a device."""
-    files = find_images(data)
-    if len(files) < 2:
-        raise DarkDeblurError(
-            f"{data} holds {len(files)} photograph(s); at least two are needed, "
+    images = load_images(TrainConfig(), data, cache_folder)
+    for line in images.describe():
+        print(line, file=sys.stderr)
+    (cache,) = images.caches
+    if len(cache) < 2:
+        raise DataError(
+            f"{data} holds {len(cache)} photograph(s) that can be used; at least two are needed, "
             "one to train on and one to validate with."
         )
-    every = min(settings.held_out, len(files))
-    aside = set(files[every - 1 :: every])
-    train = cache_images([file for file in files if file not in aside], cache_folder)
-    held_out = cache_images([file for file in files if file in aside], cache_folder)
-    return train.to(device), held_out.to(device)
+    every = min(settings.held_out, len(cache))
+    places = range(len(cache))
+    aside = [place for place in places if (place + 1) % every == 0]
+    kept = [place for place in places if (place + 1) % every]
+    return cache.select(kept).to(device), cache.select(aside).to(device)
 
 
 def schedule(progress: float, warmup: float) -> float:

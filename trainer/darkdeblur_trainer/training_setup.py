@@ -103,6 +103,9 @@ def prepared_run(
     if config.losses.features.weight > 0:
         vgg_file = group.on_rank_zero(lambda: find_vgg(vgg_path))
     images = _load_images_once(config, data, validation_data, cache_folder, group, progress)
+    if group.is_rank_zero:
+        for line in images.describe():
+            print(line, file=sys.stderr, flush=True)
     synthesizer = None
     if len(images.caches) == 1:
         synthesizer = PairSynthesizer(
@@ -164,14 +167,21 @@ def _run_info(
     """Return what a run's results depend on besides its configuration, as JSON values."""
     return {
         "images": len(images.caches[-1]),
-        "megapixels": round(images.megapixels, 1),
+        "megapixels": round(images.caches[-1].megapixels, 1),
         "images_sha256": [cache.sha256 for cache in images.caches],
+        "value_ranges": _used_ranges(images),
         "vgg": vgg.name if vgg is not None else None,
         "vgg_sha256": vgg.sha256 if vgg is not None else None,
         # Its name says enough; the path would be about the machine.
         "init": Path(init).stem if init is not None else None,
         "init_sha256": state.init_sha256,
     }
+
+
+def _used_ranges(images: TrainingImages) -> dict[str, list[float]]:
+    """Return the values of black and of white by bits per value, as JSON values."""
+    kinds = sorted({kind for cache in images.caches for kind in cache.kinds})
+    return {str(kind): list(images.caches[0].value_ranges[kind]) for kind in kinds}
 
 
 def _settle_precision(
@@ -225,16 +235,7 @@ def _load_images_once(
     """Load a run's images; rank 0 decodes them, the others then find its cache."""
 
     def load(show: bool) -> TrainingImages:
-        images = load_images(config, data, cache_folder, show)
-        if validation_data is None:
-            return images
-        # The split list is of the training images.
-        whole = config.data.model_copy(update={"split": None})
-        others = config.model_copy(update={"data": whole})
-        held_out = load_images(
-            others, validation_data, cache_folder, show, blurred=config.blurred_for_validation()
-        )
-        return TrainingImages(images.caches, held_out.caches)
+        return load_images(config, data, cache_folder, show, validation_data=validation_data)
 
     def decode() -> None:
         load(progress)

@@ -15,7 +15,7 @@ from napari_darkdeblur.network import DarkDeblurNet
 from napari_darkdeblur.network.guides import wiener_guides
 
 from .config import ValidationConfig
-from .data import ImageCache
+from .data import ImageCache, as_unit_range
 from .synthesis import Degradation, PairSynthesizer
 
 # Validation pairs must not depend on the run's seed: runs are compared by them.
@@ -78,7 +78,7 @@ def validation_pairs(
     if len(caches) == 2:
         for index in range(count):
             blurred, sharp = (
-                central_crop(cache.image(index), config.crop).float() / 255 for cache in caches
+                central_crop(as_unit_range(cache.image(index)), config.crop) for cache in caches
             )
             pairs.append(ValidationPair("pairs", caches[0].names[index], blurred, sharp))
         return pairs
@@ -106,7 +106,7 @@ def degraded(
     group : str
         Name of the group that the pairs belong to.
     images : iterable of (str, Tensor)
-        Names and sharp images, (3, H, W) uint8.
+        Names and sharp images, (3, H, W) uint8 or float32 in 0..1.
     degradation : Degradation
         Degradation that makes the blurred images.
     crop : int

@@ -187,10 +187,10 @@ def microscopy_frames() -> list[tuple[str, Tensor]]:
 
 
 def grey_frames(cache: ImageCache) -> list[tuple[str, Tensor]]:
-    """Return the luma of images by name, (3, H, W) uint8 with three equal channels."""
+    """Return the luma of a cache's images by name, (3, H, W) with three equal channels."""
     return [(name, _grey(cache.image(index))) for index, name in enumerate(cache.names)]
 
 
 def _grey(image: Tensor) -> Tensor:
     luma = torch.einsum("c,chw->hw", _LUMA, image.float())
-    return luma.round().to(torch.uint8).expand(3, -1, -1)
+    return (luma.round().to(torch.uint8) if image.dtype == torch.uint8 else luma).expand(3, -1, -1)

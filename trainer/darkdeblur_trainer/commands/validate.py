@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,14 +116,15 @@ def add_to(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from napari_darkdeblur.restore import choose_device
 
+    from ..batches import load_images
     from ..benchmark.curves import curves, draw_curves, require_matplotlib, write_curves
     from ..benchmark.groups import benchmark_groups, grey_frames, group_pairs
     from ..benchmark.objects import object_pairs, object_scores, object_table, write_objects
     from ..benchmark.scores import score_methods, summarize
     from ..benchmark.tables import gain_table, of_models, table, write_csv
-    from ..config import ValidationConfig
+    from ..config import TrainConfig, ValidationConfig
     from ..config_files import parse_section
-    from ..data import cache_images, default_cache_folder, find_images
+    from ..data import ImageCache, default_cache_folder
 
     outputs = _outputs(arguments)
     if arguments.curves is not None:
@@ -137,10 +139,16 @@ def _run(arguments: argparse.Namespace) -> int:
         methods |= _baselines(arguments.denoiser)
     show = not arguments.quiet
     folder = arguments.cache or default_cache_folder()
-    cache = cache_images(find_images(arguments.data), folder, progress=show)
+
+    def load(given: Path) -> ImageCache:
+        images = load_images(TrainConfig(), given, folder, show)
+        for line in images.describe():
+            print(line, file=sys.stderr)
+        return images.caches[0]
+
+    cache = load(arguments.data)
     frames, nuclei = (
-        None if given is None else cache_images(find_images(given), folder, progress=show)
-        for given in (arguments.frames, arguments.nuclei)
+        None if given is None else load(given) for given in (arguments.frames, arguments.nuclei)
     )
 
     count = min(config.images, len(cache))

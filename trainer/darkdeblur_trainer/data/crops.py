@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..synthesis.sample_random import SampleRandom, Stream, sample_indices
-from .image_cache import ImageCache
+from .image_cache import ImageCache, scaled
 
 
 class CropSampler:
@@ -48,7 +48,8 @@ class CropSampler:
         Returns
         -------
         tuple of Tensors
-            For every cache (B, 3, side, side) uint8; the same place for all of them.
+            For every cache (B, 3, side, side), the same place for all of them; uint8, or float32
+            in 0..1 where the cache holds other values (`ImageCache.needs_scaling`).
         """
         device = self.caches[0].pixels.device
         draw = SampleRandom(self.seed, sample_indices(samples, device)).uniform(Stream.CROP, 6)
@@ -66,10 +67,13 @@ class CropSampler:
         place = row * width[:, None, None] + column
         crops = []
         for cache in self.caches:
-            # Counted in pixels: three bytes at a time are a third of the work.
+            # Counted in pixels: three values at a time are a third of the work.
             start = cache.offsets[image][:, None, None] // 3
-            pixels = cache.pixels.view(-1, 3)[start + place]
-            crops.append(pixels.permute(0, 3, 1, 2).contiguous())
+            pixels = cache.pixels.view(-1, 3)[start + place].permute(0, 3, 1, 2).contiguous()
+            if cache.needs_scaling:
+                black, white = (limit[image][:, None, None, None] for limit in cache.limits())
+                pixels = scaled(pixels, black, white)
+            crops.append(pixels)
         return tuple(crops)
 
     def _places(self, draw: Tensor, extent: Tensor, along: Tensor, flip: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from napari_darkdeblur.imagefiles import read_image, write_image
+from napari_darkdeblur.imagefiles import write_image
 
 from ..config import ConfigError
 from ..config_files import parse_override, parse_section
-from ..data import images_by_stem
-from ..data.image_cache import as_rgb8
+from ..data import cache_images, common_value_ranges, default_cache_folder, images_by_stem
 from .degradation import Degradation
 from .pairs import PairSynthesizer
 
@@ -53,11 +53,14 @@ def write_pairs(
     *,
     seed: int = 0,
     each: int = 1,
+    cache_folder: Path | None = None,
     overwrite: bool = False,
-) -> int:
+) -> tuple[int, dict[str, str]]:
     """Write ``target/blurred/NAME.png`` and ``target/sharp/NAME.png`` for every sharp image.
 
-    The pair keeps the image's size: beyond its border the image is continued by mirroring.
+    The pair keeps the image's size: beyond its border the image is continued by mirroring. All
+    images have one value range, see `common_value_ranges`; pairs of images of more than 8 bits
+    have 16 bits.
 
     Parameters
     ----------
@@ -71,18 +74,22 @@ def write_pairs(
         The same seed makes the same pairs.
     each : int
         Number of pairs to make from every image.
+    cache_folder : pathlib.Path, optional
+        Folder for decoded images; by default in the user's cache folder.
     overwrite : bool
         Whether existing files may be replaced.
 
     Returns
     -------
-    int
+    count : int
         Number of pairs.
+    left_out : dict of str
+        Images that cannot be used, by path, and why.
 
     Raises
     ------
-    DataError, ImageFileError
-        An image cannot be read or used, or two have the same name but for the ending.
+    DataError
+        No image can be used, they are almost black, or two have the same name but for the ending.
     FileExistsError
         A file is there already, and ``overwrite`` is false.
     """
@@ -90,26 +97,33 @@ def write_pairs(
         raise ConfigError(f"--each must be at least 1, not {each}.")
     synthesizer = PairSynthesizer([degradation], seed)
     margin = synthesizer.margin
-    jobs = []
-    for place, (name, path) in enumerate(images_by_stem(source).items()):
-        for variant in range(each):
-            suffix = f"_{variant}" if each > 1 else ""
-            jobs.append((path, Path(f"{name}{suffix}.png"), place * each + variant))
+    named = images_by_stem(source)
+    suffixes = [f"_{variant}" for variant in range(each)] if each > 1 else [""]
+    jobs = [
+        (str(path), Path(f"{name}{suffix}.png"), place * each + variant)
+        for place, (name, path) in enumerate(named.items())
+        for variant, suffix in enumerate(suffixes)
+    ]
     for _, file, _ in jobs:
         for kind in ("blurred", "sharp"):
             if (target / kind / file).exists() and not overwrite:
                 raise FileExistsError(
                     f"{target / kind / file} exists; give --overwrite to replace it."
                 )
+    cache = cache_images(list(named.values()), cache_folder or default_cache_folder())
+    cache = replace(cache, value_ranges=common_value_ranges([cache]))
+    usable = [str(path) for path in named.values() if str(path) not in cache.left_out]
+    places = {path: place for place, path in enumerate(usable)}
+    jobs = [job for job in jobs if job[0] in places]
     for path, file, index in tqdm(jobs, desc="pairs", unit="pair", disable=None):
-        pixels = torch.from_numpy(as_rgb8(read_image(path).pixels).copy()).permute(2, 0, 1)
-        wide = _mirrored(pixels, margin)
-        pair = synthesizer(wide[None], [index])
+        place = places[path]
+        pair = synthesizer(_mirrored(cache.image(place), margin)[None], [index])
+        write = _eight_bit if int(cache.bits[place]) == 8 else _sixteen_bit
         for kind, image in (("blurred", pair.blurred[0]), ("sharp", pair.sharp[0])):
             output = target / kind / file
             output.parent.mkdir(parents=True, exist_ok=True)
-            write_image(output, _eight_bit(image), overwrite=overwrite)
-    return len(jobs)
+            write_image(output, write(image), overwrite=overwrite)
+    return len(jobs), cache.left_out
 
 
 def write_kernel_sheet(
@@ -154,3 +168,8 @@ def _mirrored(image: Tensor, margin: int) -> Tensor:
 def _eight_bit(image: Tensor) -> NDArray[np.uint8]:
     values: NDArray[np.float32] = image.clamp(0, 1).permute(1, 2, 0).numpy()
     return np.rint(values * 255).astype(np.uint8)
+
+
+def _sixteen_bit(image: Tensor) -> NDArray[np.uint16]:
+    values: NDArray[np.float64] = image.clamp(0, 1).permute(1, 2, 0).double().numpy()
+    return np.rint(values * 65535).astype(np.uint16)
