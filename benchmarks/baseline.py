@@ -96,12 +96,12 @@ class Baseline(nn.Module):
         super().__init__()
         widths, slope = config.widths, config.negative_slope
         pairs = list(pairwise(widths))
-        folded = 3 * config.fold**2
-        self.fold = config.fold
+        folded = 3 * config.unshuffle_factor**2
+        self.unshuffle_factor = config.unshuffle_factor
         self.stem = conv3x3(folded, widths[0])
         self.encoder = nn.ModuleList(DenseBlock(width, config) for width in widths)
         self.down = nn.ModuleList(conv3x3(fine, coarse, stride=2) for fine, coarse in pairs)
-        self.gates = nn.ModuleList(Gate(width, slope) for width in widths[:-1])
+        self.contextual_gates = nn.ModuleList(Gate(width, slope) for width in widths[:-1])
         self.up = nn.ModuleList(Up(coarse, fine, slope) for fine, coarse in pairs)
         self.decoder = nn.ModuleList(
             DenseBlock(width, config) if level else nn.Identity()
@@ -111,27 +111,27 @@ class Baseline(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W), both sides multiples of the stride, to the same shape."""
-        x = self.stem(F.pixel_unshuffle(image, self.fold))
+        x = self.stem(F.pixel_unshuffle(image, self.unshuffle_factor))
         skips = []
         for level, block in enumerate(self.encoder):
             x = block(x)
             if level < len(self.down):
-                skips.append(self.gates[level](x))
+                skips.append(self.contextual_gates[level](x))
                 x = self.down[level](x)
         for level in reversed(range(len(self.up))):
             x = self.decoder[level](self.up[level](x) + skips[level])
-        return image + F.pixel_shuffle(self.head(x), self.fold)
+        return image + F.pixel_shuffle(self.head(x), self.unshuffle_factor)
 
 
 def baseline_of(net: DarkDeblurNet) -> Baseline:
     """Return the baseline with the weights of ``net``."""
     baseline = Baseline(net.config)
     weights = net.state_dict()
-    for name in [name for name in weights if name.startswith("gates.")]:
+    for name in [name for name in weights if name.startswith("contextual_gates.")]:
         # Computed as one here: the features' outputs first, then the gate's.
-        level, _, kind = name.removeprefix("gates.").split(".")
+        level, _, kind = name.removeprefix("contextual_gates.").split(".")
         features, gate = weights.pop(name).chunk(2)
-        weights[f"gates.{level}.features.{kind}"] = features
-        weights[f"gates.{level}.gate.{kind}"] = gate
+        weights[f"contextual_gates.{level}.features.{kind}"] = features
+        weights[f"contextual_gates.{level}.gate.{kind}"] = gate
     baseline.load_state_dict(weights)
     return baseline.eval()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig
-from napari_darkdeblur.restore.allocator import freed_memory_kept
+from napari_darkdeblur.restore.tiling.memory import freed_memory_kept
 
 from .baseline import baseline_of
 from .timing import Worker, interleaved, middle, print_table, serve

@@ -193,7 +193,7 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
                     block.shortcut.excite.weight.zero_()
                     block.shortcut.excite.bias.fill_(_OPEN)
     for level in range(old.levels - 1, new.levels - 1):
-        gate, up = target.gates[level], target.up[level]
+        gate, up = target.contextual_gates[level], target.up[level]
         if isinstance(gate, ContextualGate):
             channels = gate.conv.in_channels
             bias = gate.conv.bias

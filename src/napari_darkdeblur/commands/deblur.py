@@ -166,14 +166,13 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
 
     from ..filejobs import restore_file
     from ..restore import Finished, ModelReady, Plan, PSFSearch, Result, Retried, TileDone
-    from ..restore.allocator import freed_memory_kept
-    from ..restore.memory import free_memory
+    from ..restore.tiling.memory import free_memory, freed_memory_kept
 
     def note(text: str) -> None:
         tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
 
     def note_shortage(plan: Plan) -> None:
-        if plan.scratch_bytes or {"host", "recompute"} & set(plan.places.values()):
+        if plan.scratch_bytes or {"host", "recompute"} & set(plan.storage.values()):
             note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
 
     told: int | None = None  # how many notes were; those of later planes come at the end
@@ -221,7 +220,7 @@ def _complaint(job: FileJob, result: Result) -> str:
 
 
 def _parse_memory(text: str) -> int:
-    from ..restore.amounts import parse_bytes
+    from ..restore.units import parse_bytes
 
     try:
         return parse_bytes(text)

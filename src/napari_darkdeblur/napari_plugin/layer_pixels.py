@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..restore.axes import Axes
+from ..restore.image.axes import Axes
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from ..restore.pixels import PixelArray
+    from ..restore.image.pixels import PixelArray
 
 # What people call axes, by the letter that is meant.
 _NAMES = {

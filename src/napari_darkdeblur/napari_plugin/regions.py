@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
-from ..restore.axes import Axes
+from ..restore.image.axes import Axes
 from .layer_pixels import axes_of, data_position, full_resolution
 
 if TYPE_CHECKING:
     from napari.layers import Image, Shapes
 
-    from ..restore.pixels import PixelArray
+    from ..restore.image.pixels import PixelArray
 
 Planes = Literal["current", "all"]
 Area = Literal["whole", "visible", "shapes"]

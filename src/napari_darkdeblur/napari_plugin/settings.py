@@ -16,8 +16,8 @@ from ..errors import DarkDeblurError, sentence_of
 
 if TYPE_CHECKING:
     from ..restore.devices import Precision
-    from ..restore.plan import Tiling
     from ..restore.psfs import Light
+    from ..restore.tiling.plan import Tiling
 
 PLUGIN = "napari-darkdeblur"
 

@@ -47,20 +47,13 @@ def add_conv3x3_(total: Tensor, x: Tensor, weight: Tensor) -> None:
     )
 
 
-class SpatialMean(nn.Module):
-    """Mean over height and width (eq. 2).
-
-    A module of its own so that tiled restoring can find every place where the network
-    looks at the whole image, and replace what it sees there.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, 1, 1)."""
-        return x.mean(dim=(2, 3), keepdim=True)
+def global_average(x: Tensor) -> Tensor:
+    """Average (N, C, H, W) over height and width: (N, C, 1, 1) (eq. 2)."""
+    return x.mean(dim=(2, 3), keepdim=True)
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze and excitation: scale each channel by a gate in 0..1 (eqs. 2-4).
+    """Squeeze and excitation: scale each channel by a factor in 0..1 (eqs. 2-4).
 
     Parameters
     ----------
@@ -73,21 +66,20 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         bottleneck = max(channels // reduction, 4)
-        self.mean = SpatialMean()
         self.squeeze = nn.Conv2d(channels, bottleneck, kernel_size=1)
         self.excite = nn.Conv2d(bottleneck, channels, kernel_size=1)
 
-    def gate(self, mean: Tensor) -> Tensor:
-        """Map channel means (N, C, 1, 1) to gates of the same shape (eq. 3)."""
+    def scale(self, mean: Tensor) -> Tensor:
+        """Map channel means (N, C, 1, 1) to channel scales of the same shape (eq. 3)."""
         return torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        return x * self.gate(self.mean(x))
+        return x * self.scale(global_average(x))
 
 
 class DenseAttentionBlock(nn.Module):
-    """Densely connected convolutions beside a gated short-cut of their input (eqs. 1-5).
+    """Densely connected convolutions beside a scaled shortcut of their input (eqs. 1-5).
 
     The attention descriptors come from the block's *input*, and the re-scaled input is
     added to the output of the last convolution: ``D = X_l + S(x)``.
@@ -101,7 +93,7 @@ class DenseAttentionBlock(nn.Module):
     layers : int
         Number of convolutions.
     attention : bool
-        Whether the short-cut is gated. If not, the input itself is added.
+        Whether channel attention scales the shortcut. If not, the input itself is added.
     reduction : int
         See `ChannelAttention`.
     negative_slope : float
@@ -126,16 +118,16 @@ class DenseAttentionBlock(nn.Module):
         self.growth = growth
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, channel_scale: Tensor | None = None) -> Tensor:
         """Apply the block.
 
         Parameters
         ----------
         x : Tensor
             (N, C, H, W); it is not written to.
-        gate : Tensor, optional
-            What the short-cut is multiplied by, in place of the gate of the block's own
-            channel means: (N, C, 1, 1) or (N, C, H, W). Without attention it is ignored.
+        channel_scale : Tensor, optional
+            Factor of the shortcut, (N, C, 1, 1) or (N, C, H, W), in place of the one that
+            follows from the block's own channel means. Without attention it is ignored.
 
         Returns
         -------
@@ -147,9 +139,9 @@ class DenseAttentionBlock(nn.Module):
         features = self._dense_by_sums(x) if by_sums else self._dense(x)
         if not isinstance(self.shortcut, ChannelAttention):
             return features.add_(x) if in_place else features + x
-        if gate is None:
-            gate = self.shortcut.gate(self.shortcut.mean(x))
-        return features.addcmul_(x, gate) if in_place else features + x * gate
+        if channel_scale is None:
+            channel_scale = self.shortcut.scale(global_average(x))
+        return features.addcmul_(x, channel_scale) if in_place else features + x * channel_scale
 
     def _dense(self, x: Tensor) -> Tensor:
         """Return X_l, the output of the last convolution (eq. 1)."""
@@ -218,7 +210,7 @@ class Upsample(nn.Module):
         self.expand = conv3x3(outputs, 4 * outputs)
         self.activation = nn.PReLU(outputs)
         self.negative_slope = negative_slope
-        # The four sub-pixels of a cell start out equal, so that no checkerboard has to be
+        # The four pixels that one becomes start out equal, so that no checkerboard has to be
         # unlearned (ICNR initialisation, Aitken et al. 2017).
         with torch.no_grad():
             weight = self.expand.weight[::4].repeat_interleave(4, dim=0)

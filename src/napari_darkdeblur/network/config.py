@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Sides of the squares that the stems fold.
-_FOLDS = {"plain": 1, "unshuffle": 2, "unshuffle4": 4}
+# Side of the square of pixels that each stem unshuffles into channels.
+_UNSHUFFLE_FACTORS = {"plain": 1, "unshuffle": 2, "unshuffle4": 4}
 
 # Bounds exist because a configuration may come from a file that somebody else wrote:
 # an absurd width must be refused before it is allocated.
@@ -30,12 +30,13 @@ class GeneratorConfig(BaseModel):
     levels : int
         Feature levels of the pyramid (paper: 4), each half as fine as the one above.
     stem : {"plain", "unshuffle", "unshuffle4"}
-        ``"plain"`` works at full resolution, as the paper does. ``"unshuffle"`` folds
-        2 × 2 pixels into channels first and unfolds them at the end: a quarter of the
-        work and twice the reach at the same width. ``"unshuffle4"`` folds 4 × 4 pixels.
+        ``"plain"`` works at full resolution, as the paper does. ``"unshuffle"`` is a
+        pixel unshuffle of 2 × 2 pixels into channels, undone by the head: a quarter of the
+        work and twice the receptive field at the same width. ``"unshuffle4"`` takes 4 × 4.
     encoder_blocks : tuple of int
         Number of dense-attention blocks of each encoder level, finest first; at least 1 each.
-        If not given, 1 each, as in the paper. Blocks at coarse levels cost little and see far.
+        If not given, 1 each, as in the paper. Blocks at coarse levels cost little
+        and have a wide receptive field.
     decoder_blocks : tuple of int
         Number of dense-attention blocks of each decoder level but the coarsest, finest first; at
         least 1 each, but 0 is allowed for the finest. If not given, none at the finest level and
@@ -135,40 +136,36 @@ class GeneratorConfig(BaseModel):
         return 3 * (1 + self.guides)
 
     @property
-    def fold(self) -> int:
-        """Side of the square of pixels that the stem folds into channels."""
-        return _FOLDS[self.stem]
+    def unshuffle_factor(self) -> int:
+        """Side of the square of pixels that the stem unshuffles into channels."""
+        return _UNSHUFFLE_FACTORS[self.stem]
 
     @property
-    def stride(self) -> int:
-        """Pixels per side of one cell of the coarsest level.
-
-        The network pads its input to a multiple of this.
-        """
-        return self.fold << (self.levels - 1)
+    def size_multiple(self) -> int:
+        """Multiple that height and width are padded to: the downscale of the coarsest level."""
+        return self.unshuffle_factor << (self.levels - 1)
 
     @property
-    def reach(self) -> int:
-        """Pixels around an output pixel that can influence it, squeeze means aside.
+    def receptive_field_radius(self) -> int:
+        """Distance in pixels within which the input can influence an output pixel.
 
-        Counted in pixels of the image: a 3 × 3 convolution at a level with ``s`` pixels a
-        cell reaches ``s`` further, a pixel shuffle to cells of ``s`` pixels lets the
-        neighbour's cell in, which reaches ``s`` further, too.
+        Global averages aside. In pixels of the image, a 3 × 3 convolution on a map of downscale
+        ``s`` adds ``s``; so does a pixel shuffle to such a map, since it lets the neighbour in.
         """
-        reach = 0
+        radius = 0
         for level in range(self.levels):
-            cell = self.fold * 2**level
+            downscale = self.unshuffle_factor * 2**level
             coarsest = level == self.levels - 1
-            reach += self.encoder_blocks[level] * self.dense_layers * cell
+            radius += self.encoder_blocks[level] * self.dense_layers * downscale
             if not coarsest:
-                reach += cell  # stride-2 convolution
-                reach += cell  # pixel shuffle back to this level
-                reach += self.decoder_blocks[level] * self.dense_layers * cell
+                radius += downscale  # stride-2 convolution
+                radius += downscale  # pixel shuffle back to this level
+                radius += self.decoder_blocks[level] * self.dense_layers * downscale
             if level > 0:
-                reach += 2 * cell  # the decoder's two convolutions before going up
-        reach += self.fold  # stem convolution
-        reach += self.fold - 1  # unfolding in the head
-        return reach
+                radius += 2 * downscale  # the two convolutions of the upsampling
+        radius += self.unshuffle_factor  # stem convolution
+        radius += self.unshuffle_factor - 1  # pixel shuffle of the head
+        return radius
 
 
 def _as_tuple(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from .stages import run_stages, stages_of
 
 
 class DarkDeblurNet(nn.Module):
-    """Generator of the paper's section 2.1: a feature pyramid that predicts a correction.
+    """Generator of the paper's section 2.1: a feature pyramid that predicts a residual.
 
     The encoder passes every level but the coarsest through a contextual gate to the
     decoder. What comes out of the last level is added to the input; nothing bounds the sum,
@@ -24,8 +26,8 @@ class DarkDeblurNet(nn.Module):
     Parameters
     ----------
     config : GeneratorConfig
-        What to build. ``net.config`` keeps it, ``net.config.stride`` and
-        ``net.config.reach`` are what a tiler needs to know.
+        What to build. ``net.config`` keeps it, ``net.config.size_multiple`` and
+        ``net.config.receptive_field_radius`` are what a tiler needs to know.
 
     Examples
     --------
@@ -39,10 +41,7 @@ class DarkDeblurNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        area = config.fold**2
-
-        # Stem and transitions down are linear, so a block's channel means can be computed
-        # from sums over the input of the convolution before it.
+        area = config.unshuffle_factor**2
         self.stem = conv3x3(config.input_channels * area, widths[0])
         self.encoder = nn.ModuleList(
             self._blocks(width, count)
@@ -51,7 +50,7 @@ class DarkDeblurNet(nn.Module):
         self.down = nn.ModuleList(
             conv3x3(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
         )
-        self.gates = nn.ModuleList(
+        self.contextual_gates = nn.ModuleList(
             ContextualGate(width, config.negative_slope)
             if config.contextual_gate
             else nn.Identity()
@@ -66,6 +65,7 @@ class DarkDeblurNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[0], 3 * area, kernel_size=1)
         self._start_near_identity()
+        self.register_load_state_dict_pre_hook(_rename_old_tensors)  # type: ignore[no-untyped-call]
 
     def _blocks(self, channels: int, count: int) -> nn.ModuleList:
         """Return the dense-attention blocks of a level."""
@@ -84,7 +84,7 @@ class DarkDeblurNet(nn.Module):
 
     @torch.no_grad()
     def _start_near_identity(self) -> None:
-        """Make the first correction small, and as dark as the image is.
+        """Make the first residual small, and as dark as the image is.
 
         With biases a random network adds the same error to a black image as to a bright one, and
         the first thousand steps go into taking it away again.
@@ -110,12 +110,12 @@ class DarkDeblurNet(nn.Module):
             (N, 3, H, W), not clamped.
         """
         height, width = image.shape[-2:]
-        stride = self.config.stride
-        padded = F.pad(image, (0, -width % stride, 0, -height % stride), mode="replicate")
-        return image[:, :3] + self.correction(padded)[..., :height, :width]
+        multiple = self.config.size_multiple
+        padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        return image[:, :3] + self.residual(padded)[..., :height, :width]
 
-    def correction(self, image: Tensor) -> Tensor:
-        """Return what is to be added to pictures whose sides are multiples of the stride.
+    def residual(self, image: Tensor) -> Tensor:
+        """Return what is to be added to pictures whose sides are multiples of `size_multiple`.
 
         Parameters
         ----------
@@ -128,3 +128,21 @@ class DarkDeblurNet(nn.Module):
             (N, 3, H, W).
         """
         return run_stages(stages_of(self), image)[0]
+
+
+def current_name(name: str) -> str:
+    """Return what a tensor of a network's state is called today.
+
+    In schema version 1 of weights files a level was one block, not a list of them; up to version
+    2 the skips' gates were ``gates``.
+    """
+    name = re.sub(r"^(encoder|decoder)\.(\d+)\.(?!\d)", r"\1.\2.0.", name)
+    return re.sub(r"^gates\.", "contextual_gates.", name)
+
+
+def _rename_old_tensors(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give the tensors of an older state, for instance a checkpoint's, their current names."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        current = prefix + current_name(name.removeprefix(prefix))
+        if current != name:
+            state[current] = state.pop(name)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +22,9 @@ from safetensors.torch import save_file
 from ..atomic import atomic_write
 from ..errors import DarkDeblurError
 from .config import GeneratorConfig
-from .generator import DarkDeblurNet
+from .generator import DarkDeblurNet, current_name
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METADATA_KEY = "darkdeblur"
 
 
@@ -54,7 +53,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     generator: GeneratorConfig
     value_range: tuple[float, float] = (0.0, 1.0)
     summary: str = Field(default="", max_length=500)
@@ -92,14 +91,14 @@ class LoadedModel:
         return self.card.generator
 
     @property
-    def stride(self) -> int:
-        """Pixels to whose multiples the network pads height and width."""
-        return self.config.stride
+    def size_multiple(self) -> int:
+        """Multiple that height and width are padded to."""
+        return self.config.size_multiple
 
     @property
-    def reach(self) -> int:
-        """Pixels around an output pixel that can influence it, squeeze means aside."""
-        return self.config.reach
+    def receptive_field_radius(self) -> int:
+        """Distance in pixels within which the input can influence an output pixel."""
+        return self.config.receptive_field_radius
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -214,7 +213,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
         with torch.device("meta"):
             net = DarkDeblurNet(card.generator)
         expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        stored = {_current_name(name): name for name in file.keys()}  # noqa: SIM118
+        stored = {current_name(name): name for name in file.keys()}  # noqa: SIM118
         found = {name: tuple(file.get_slice(old).get_shape()) for name, old in stored.items()}
         if expected != found:
             odd = sorted(
@@ -240,11 +239,6 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return LoadedModel(name=path.stem, path=path, sha256=digest, network=net, card=card)
-
-
-def _current_name(name: str) -> str:
-    """Return what a tensor is called today: in version 1 a level was a block, not a list."""
-    return re.sub(r"^(encoder|decoder)\.(\d+)\.(?!\d)", r"\1.\2.0.", name)
 
 
 def _open(path: Path) -> Any:

@@ -1,7 +1,5 @@
 """Restoring images: what the plugin and the command line have in common."""
 
-from .amounts import format_bytes, parse_bytes
-from .axes import Axes, AxesError
 from .devices import (
     PRECISIONS,
     DeviceError,
@@ -22,16 +20,19 @@ from .events import (
     Retried,
     TileDone,
 )
-from .image_view import ImageView, ValueRange
+from .image.axes import Axes, AxesError
+from .image.pixels import PixelError, StoppedError, ValueRangeError
+from .image.plane_io import RestoreError
+from .image.view import ImageView, ValueRange
 from .job import OutOfMemoryError
-from .options import RestoreOptions, load_model
-from .pixels import PixelError, StoppedError, ValueRangeError
-from .plan import TILINGS, Plan, Tiling
-from .plane_io import RestoreError
-from .planner import BudgetError, make_plan
+from .models import load_model
+from .options import RestoreOptions
 from .psfs import LIGHTS, Light, PSFGrid, describe_psf, takes_guides
 from .search import find_psf
+from .tiling.plan import TILINGS, Plan, Tiling
+from .tiling.planner import BudgetError, make_plan
 from .uncertainty import UncertaintyResult
+from .units import format_bytes, parse_bytes
 
 __all__ = [
     "LIGHTS",

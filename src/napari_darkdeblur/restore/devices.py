@@ -14,7 +14,7 @@ from ..errors import DarkDeblurError
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
 
-_numerics_in_use = threading.Lock()
+_float32_precision_in_use = threading.Lock()
 
 
 class DeviceError(DarkDeblurError, ValueError):
@@ -103,7 +103,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
+def float32_precision(precision: Precision, device: torch.device) -> Iterator[None]:
     """Let float32 on a GPU be float32, unless TF32 was asked for (torch's own default is TF32).
 
     The setting is the process's. On other devices it has no meaning and is left alone; on CUDA
@@ -123,7 +123,7 @@ def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
     name, strict, fast = "fp32_precision", "ieee", "tf32"
     if not hasattr(settings, name):  # torch before 2.9
         settings, name, strict, fast = torch.backends.cudnn, "allow_tf32", False, True  # type: ignore[assignment]
-    with _numerics_in_use:
+    with _float32_precision_in_use:
         before = getattr(settings, name)
         setattr(settings, name, fast if precision == "tf32" else strict)
         try:

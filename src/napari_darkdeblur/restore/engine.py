@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
 from ..network import AUTO_MODEL, LoadedModel
-from .axes import Axes
 from .events import Event, Finished, Result, Retried
+from .image.axes import Axes
+from .image.pixels import PixelArray, StoppedError, check_dtype
+from .image.plane_io import Output
 from .job import Job, OutOfMemoryError, plan_for, planned_kernel
 from .options import RestoreOptions
-from .pixels import PixelArray, StoppedError, check_dtype
-from .plan import Plan
-from .plane_io import Output
 from .psfs import takes_guides
+from .tiling.plan import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -199,9 +199,9 @@ def estimate(
     options = options or RestoreOptions()
     axes = Axes.parse(options.axes, shape) if options.axes else Axes.guess(shape)
     loaded = options.load_model(axes.pixel_count)
-    held = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    reserved = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     kernel = planned_kernel(options.known_psf) if takes_guides(loaded.config) else (None, 1)
-    plan = plan_for(loaded, axes.height, axes.width, options, held, *kernel)
+    plan = plan_for(loaded, axes.height, axes.width, options, reserved, *kernel)
     return plan, axes.plane_count
 
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..psf import PSF
-    from .plan import Plan
+    from ..rectangle import Rectangle
     from .psfs import AnyPSF
+    from .tiling.plan import Plan
+
+
+import time
 
 
 @dataclass(frozen=True)
@@ -209,3 +213,55 @@ class Finished:
 
 
 Event = PSFSearch | PSFFound | ModelReady | TileDone | PlaneDone | Retried | Finished
+
+
+class RemainingTime:
+    """Tells how long the rest will take, from what was done since it was started."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._from = 0.0
+        self._fraction = 0.0
+
+    def restart(self) -> None:
+        """Forget the time so far: things go on in another way."""
+        self._since, self._from = time.perf_counter(), self._fraction
+
+    def seconds_left(self, fraction: float) -> float | None:
+        """Take in how much is done, 0 to 1, and return how long the rest takes."""
+        self._from = min(self._from, fraction)  # a plane may begin anew
+        self._fraction = fraction
+        done = fraction - self._from
+        if done <= 0:
+            return None
+        return (time.perf_counter() - self._since) * (1 - fraction) / done
+
+
+class PlaneProgress:
+    """How much of the work is done."""
+
+    def __init__(self, plan: Plan, plane: int, planes: int, clock: RemainingTime) -> None:
+        self._plan, self._plane, self._planes, self._clock = plan, plane, planes, clock
+        self._tiles = 0
+        self._seconds = 0.0
+        self._total = sum(
+            self._weight(stage, tile) for stage, tiles in plan.tiles.items() for tile in tiles
+        )
+
+    def done(self, stage: str, tile: Rectangle) -> TileDone:
+        """Take in that a tile is done."""
+        self._tiles += 1
+        self._seconds += self._weight(stage, tile)
+        fraction = min((self._plane + self._seconds / self._total) / self._planes, 1.0)
+        return TileDone(
+            self._tiles,
+            self._plan.tile_count,
+            self._plane,
+            self._planes,
+            stage,
+            fraction,
+            self._clock.seconds_left(fraction),
+        )
+
+    def _weight(self, stage: str, tile: Rectangle) -> float:
+        return self._plan.seconds_per_pixel[stage] * tile.height * tile.width

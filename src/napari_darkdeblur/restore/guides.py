@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..network.guides import REGULARISATION, wiener_guides
-from ..network.stages import GUIDES, Feature, Region
-from .image_view import ImageView
-from .parking import Parking
+from ..network.stages import GUIDES, Feature
+from ..rectangle import Rectangle
+from .image.view import ImageView
 from .psfs import AnyPSF, grid_weights, kernels_of
+from .tiling.feature_store import FeatureStore
 
 # Eleven bits of each value, however dark it is: more than the pixels of a photograph have.
 KEPT_AS = torch.float16
@@ -33,7 +34,7 @@ _FADE = 128
 _MARGIN = 64
 
 
-def guide_blocks(height: int, width: int) -> list[Region]:
+def guide_blocks(height: int, width: int) -> list[Rectangle]:
     """Cut a plane into blocks of about 768 × 768 pixels.
 
     Parameters
@@ -43,12 +44,12 @@ def guide_blocks(height: int, width: int) -> list[Region]:
 
     Returns
     -------
-    list of Region
+    list of Rectangle
         Row by row, without overlap; as even as they can be, so that none is a sliver.
     """
     rows, columns = (_even_parts(length) for length in (height, width))
     return [
-        Region(top, left, bottom - top, right - left)
+        Rectangle(top, left, bottom - top, right - left)
         for top, bottom in rows
         for left, right in columns
     ]
@@ -60,24 +61,24 @@ def _even_parts(length: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def faded(block: Region, height: int, width: int) -> Region:
+def faded(block: Rectangle, height: int, width: int) -> Rectangle:
     """Return a block of a plane with what it shares with its neighbours."""
-    return block.grown(_FADE // 2, 1, Region(0, 0, height, width))
+    return block.expanded(_FADE // 2, 1, Rectangle(0, 0, height, width))
 
 
-def with_margin(block: Region, side: int, height: int, width: int) -> Region:
+def with_margin(block: Rectangle, side: int, height: int, width: int) -> Rectangle:
     """Return what a block's guides are computed from: the block and real pixels around it.
 
     Parameters
     ----------
-    block : Region
+    block : Rectangle
         The block.
     side : int
         Width and height of the kernel.
     height, width : int
         Of the plane.
     """
-    return block.grown(_FADE // 2 + side + _MARGIN, 1, Region(0, 0, height, width))
+    return block.expanded(_FADE // 2 + side + _MARGIN, 1, Rectangle(0, 0, height, width))
 
 
 class PlaneGuides:
@@ -93,7 +94,7 @@ class PlaneGuides:
         Its blur.
     linear_light : bool
         Whether the sRGB curve is undone first, see `wiener_guides`.
-    parking : Parking
+    store : FeatureStore
         Where they are kept, of the plane's size; it is closed with them.
     device : torch.device
         Where they are computed.
@@ -105,17 +106,17 @@ class PlaneGuides:
         plane: int,
         psf: AnyPSF,
         linear_light: bool,
-        parking: Parking,
+        store: FeatureStore,
         device: torch.device,
     ) -> None:
         self._view, self._plane, self._linear_light = view, plane, linear_light
-        self._parking: Parking | None = parking
+        self._store: FeatureStore | None = store
         self._device = device
         self._kernels = torch.from_numpy(kernels_of(psf)).to(device)
 
-    def make(self, block: Region) -> None:
+    def make(self, block: Rectangle) -> None:
         """Make and keep the guides of one of the plane's `guide_blocks`, in their order."""
-        assert self._parking is not None
+        assert self._store is not None
         height, width = self._view.height, self._view.width
         outer = with_margin(block, self._kernels.shape[-1], height, width)
         whole = faded(block, height, width)
@@ -129,7 +130,7 @@ class PlaneGuides:
         for colour, values in enumerate(picture[:1] if grey else picture):
             light = torch.from_numpy(values)[None, None].to(self._device)
             for kernel, weight in self._kernels_for(whole):
-                guides = inside.of(wiener_guides(light, kernel, self._linear_light)[0], 1)
+                guides = inside.crop(wiener_guides(light, kernel, self._linear_light)[0], 1)
                 made[:, colour] += guides if weight is None else guides * weight
         if grey:
             made[:, 1:] = made[:, :1]
@@ -141,29 +142,31 @@ class PlaneGuides:
         above = min(_FADE, whole.height) if block.top > 0 else 0
         before = min(_FADE, whole.width) if block.left > 0 else 0
         if above:
-            made[..., :above, :] += self._parking.read(
-                Region(whole.top, whole.left, above, whole.width)
+            made[..., :above, :] += self._store.read(
+                Rectangle(whole.top, whole.left, above, whole.width)
             )
         if before:
-            made[..., above:, :before] += self._parking.read(
-                Region(whole.top + above, whole.left, whole.height - above, before)
+            made[..., above:, :before] += self._store.read(
+                Rectangle(whole.top + above, whole.left, whole.height - above, before)
             )
-        self._parking.write(made.to(KEPT_AS), whole)
+        self._store.write(made.to(KEPT_AS), whole)
 
     def read(self, rows: slice, columns: slice) -> Tensor:
         """Return the guides of a region whose blocks were made: (1, 9, h, w) in 0..1."""
-        assert self._parking is not None
-        return self._parking.read(
-            Region(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+        assert self._store is not None
+        return self._store.read(
+            Rectangle(
+                rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+            )
         )
 
     def close(self) -> None:
         """Give back what they take."""
-        if self._parking is not None:
-            self._parking.close()
-            self._parking = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
-    def _kernels_for(self, block: Region) -> list[tuple[Tensor, Tensor | None]]:
+    def _kernels_for(self, block: Rectangle) -> list[tuple[Tensor, Tensor | None]]:
         """Return the kernels (1, K, K) of a block and the weight (h, w) of each."""
         rows, columns = self._kernels.shape[:2]
         if rows == columns == 1:

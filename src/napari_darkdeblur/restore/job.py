@@ -17,19 +17,22 @@ from numpy.typing import NDArray
 from ..network import LoadedModel
 from ..network.stages import GUIDES
 from ..psf.kernel import PSFError
-from .devices import choose_device, free_unused, numerics
-from .events import Event, ModelReady, PlaneDone, PSFFound, Result, Retried
+from .devices import choose_device, float32_precision, free_unused
+from .events import (
+    Event,
+    ModelReady,
+    PlaneDone,
+    PlaneProgress,
+    PSFFound,
+    RemainingTime,
+    Result,
+    Retried,
+)
 from .guides import FEATURE, KEPT_AS, PlaneGuides
-from .image_view import ImageView
-from .memory import default_budget
+from .image.pixels import PixelArray, PixelError, StoppedError
+from .image.plane_io import Output, PlaneIO, RestoreError
+from .image.view import ImageView
 from .options import RestoreOptions
-from .parking import park
-from .pixels import PixelArray, PixelError, StoppedError
-from .plan import Plan, Tiling
-from .plane import restore_plane
-from .plane_io import Output, PlaneIO, RestoreError
-from .planner import BudgetError, make_plan
-from .progress import Clock, Work
 from .psfs import (
     AnyPSF,
     GivenPSF,
@@ -40,7 +43,11 @@ from .psfs import (
     takes_guides,
 )
 from .search import MAX_RADIUS, search_psf
-from .shortage import is_out_of_memory
+from .tiling.executor import restore_plane
+from .tiling.feature_store import make_feature_store
+from .tiling.memory import default_budget, is_out_of_memory
+from .tiling.plan import Plan, Tiling
+from .tiling.planner import BudgetError, make_plan
 
 # When memory runs out, the next try may take this share of what the last one was to take, in
 # tiles of half the side, between these.
@@ -58,7 +65,7 @@ def plan_for(
     height: int,
     width: int,
     options: RestoreOptions,
-    held: int,
+    reserved: int,
     kernel: int | None = None,
     kernels: int = 1,
 ) -> Plan:
@@ -72,7 +79,7 @@ def plan_for(
         Of the plane, in pixels.
     options : RestoreOptions
         What the user chose.
-    held : int
+    reserved : int
         Bytes of the computer's memory that are taken besides.
     kernel, kernels
         See `make_plan`.
@@ -84,9 +91,9 @@ def plan_for(
     """
     device = next(loaded.network.parameters()).device
     if device.type != "cpu":
-        held = 0  # it is in the computer's memory
-    budget = options.memory if options.memory is not None else default_budget(device, held)
-    with numerics(options.precision, device):
+        reserved = 0  # it is in the computer's memory
+    budget = options.memory if options.memory is not None else default_budget(device, reserved)
+    with float32_precision(options.precision, device):
         return make_plan(
             loaded.network,
             height,
@@ -94,7 +101,7 @@ def plan_for(
             budget,
             tiling=options.tiling,
             tile=options.tile,
-            held=held,
+            reserved=reserved,
             scratch=options.scratch,
             kernel=kernel,
             kernels=kernels,
@@ -136,7 +143,7 @@ class Job:
         self.note_of_light = ""
         self.planes_done = 0
         self.started = time.perf_counter()
-        self.clock = Clock()
+        self.clock = RemainingTime()
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +178,7 @@ class Job:
             self._psf_or_none(),
             self._light(),
         )
-        self.clock = Clock()
+        self.clock = RemainingTime()
         for plane in range(view.plane_count):
             if each:
                 found = yield from self._find_psf(plane)
@@ -256,12 +263,12 @@ class Job:
         view = self.view
         output: Any = self.output
         in_memory = isinstance(output, np.ndarray) and not isinstance(output, np.memmap)
-        held = output.nbytes if in_memory else 0
+        reserved = output.nbytes if in_memory else 0
         if view.nonfinite:
             # One plane is kept filled, and more is needed while it is being filled.
-            held += view.height * view.width * (4 * view.axes.channels + 30)
+            reserved += view.height * view.width * (4 * view.axes.channels + 30)
         kernel = planned_kernel(self.psf) if takes_guides(self.loaded.config) else (None, 1)
-        return plan_for(self.loaded, view.height, view.width, options, held, *kernel)
+        return plan_for(self.loaded, view.height, view.width, options, reserved, *kernel)
 
     def _check_psf(self) -> None:
         """Decide what is known about the blur before any is searched; refuse what cannot be."""
@@ -329,9 +336,9 @@ class Job:
         if psf is None:
             return None
         height, width = self.view.height, self.view.width
-        place, scratch = self.plan.places[GUIDES], self.options.scratch
-        kept = park(FEATURE, height, width, KEPT_AS, place, scratch, self.device)
-        return PlaneGuides(self.view, plane, psf, self.linear_light, kept, self.device)
+        storage, scratch = self.plan.storage[GUIDES], self.options.scratch
+        store = make_feature_store(FEATURE, height, width, KEPT_AS, storage, scratch, self.device)
+        return PlaneGuides(self.view, plane, psf, self.linear_light, store, self.device)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
         assert self.loaded is not None
@@ -339,7 +346,7 @@ class Job:
         assert self.plan is not None
         view, plan, network = self.view, self.plan, self.loaded.network
         io = PlaneIO(view, plane, self.output, self.loaded, self._guides(plane))
-        work = Work(plan, plane, view.plane_count, self.clock)
+        progress = PlaneProgress(plan, plane, view.plane_count, self.clock)
         steps = restore_plane(network, plan, io, io.bounds, self.options.scratch)
         with contextlib.ExitStack() as stack:
             stack.callback(io.release_guides)  # steps that never began do not
@@ -347,9 +354,9 @@ class Job:
             for _ in range(plan.tile_count):
                 self._check_stop()
                 # Set up anew for each step: between steps the caller's code runs.
-                with torch.inference_mode(), numerics(self.options.precision, self.device):
+                with torch.inference_mode(), float32_precision(self.options.precision, self.device):
                     step = next(steps)
-                yield work.done(*step)
+                yield progress.done(*step)
         io.flush()
 
     def _check_stop(self) -> None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from ..network import AUTO_MODEL, LoadedModel, find_weights, load_weights
+from ..network import AUTO_MODEL, LoadedModel
 from ..psf.kernel import PSFError
-from .devices import Precision, choose_device, choose_dtype
-from .image_view import ValueRange
-from .model_choice import choose_model
-from .plan import Tiling
+from .devices import Precision
+from .image.view import ValueRange
 from .psfs import LIGHTS, GivenPSF, Light, PSFLike, as_psf
+from .tiling.plan import Tiling
 
 
 @dataclass(frozen=True)
@@ -93,62 +87,7 @@ class RestoreOptions:
 
     def load_model(self, pixels: int) -> LoadedModel:
         """Load the model for an image of so many pixels, over all planes; see `load_model`."""
+        from .models import load_model
+
         chosen_for = pixels if self.auto_pixels is None else self.auto_pixels
         return load_model(self.model, self.device, self.precision, chosen_for)
-
-
-def load_model(
-    model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL,
-    device: str = "auto",
-    precision: Precision = "fp32",
-    pixels: int | None = None,
-) -> LoadedModel:
-    """Load a model on a device; the last ones loaded by name or path are kept.
-
-    Parameters
-    ----------
-    model : str, path-like or LoadedModel
-        See `RestoreOptions`. A loaded model is copied to the device if it is on another one.
-    device : str
-        See `RestoreOptions`.
-    precision : {"fp32", "tf32", "bf16", "fp16"}
-        See `choose_dtype`.
-    pixels : int, optional
-        How many it will restore, which ``"auto"`` goes by; if not given, many.
-
-    Returns
-    -------
-    LoadedModel
-        Its network is on the device, in evaluation mode.
-
-    Raises
-    ------
-    DeviceError
-        There is no such device, or not with this precision.
-    FileNotFoundError, WeightsError
-        The model cannot be loaded.
-    """
-    where = choose_device(device)
-    dtype = choose_dtype(precision, where)
-    if isinstance(model, LoadedModel):
-        weight = next(model.network.parameters())
-        if (weight.device, weight.dtype) == (where, dtype):
-            return model
-        # A copy: the caller's network stays where it is.
-        network = copy.deepcopy(model.network).to(where, dtype)
-        return dataclasses.replace(model, network=network)
-    if model == AUTO_MODEL:
-        model = choose_model(where, pixels)
-    path = find_weights(model).absolute()
-    # A file that was replaced is read again.
-    modified = path.stat().st_mtime_ns if path.is_file() else None
-    return _load_cached(path, modified, where, dtype)
-
-
-@functools.lru_cache(maxsize=4)
-def _load_cached(
-    path: Path, modified: int | None, device: torch.device, dtype: torch.dtype
-) -> LoadedModel:
-    loaded = load_weights(path)
-    loaded.network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return loaded

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..network import GeneratorConfig
 from ..network.guides import REGULARISATION
 from ..psf.kernel import PSF, PSFError, parse_psf
-from .pixels import ColourModel
+from .image.pixels import ColourModel
 
 Light = Literal["auto", "srgb", "linear"]
 LIGHTS: tuple[Light, ...] = ("auto", "srgb", "linear")

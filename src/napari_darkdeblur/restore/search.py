@@ -20,13 +20,13 @@ from ..psf.estimation import CONFIDENT, estimate
 from ..psf.kernel import PSF, PSFError
 from ..psf.light import to_light
 from ..psf.network import KernelNet, find_kernels, read_kernel_net
-from .devices import Precision, numerics
+from .devices import Precision, float32_precision
 from .events import PSFFound, PSFSearch
-from .image_view import ImageView
+from .image.pixels import PixelArray, StoppedError
+from .image.view import ImageView
 from .options import RestoreOptions
-from .pixels import PixelArray, StoppedError
 from .psfs import describe_psf, is_linear_light, takes_guides
-from .shortage import is_out_of_memory
+from .tiling.memory import is_out_of_memory
 
 Image = NDArray[np.float32]
 
@@ -65,7 +65,7 @@ class ModelRestorer:
         return self._restored(image, kernel)
 
     def _restored(self, image: Image, kernel: NDArray[np.float32] | None) -> Image:
-        with torch.inference_mode(), numerics(self._precision, self._device):
+        with torch.inference_mode(), float32_precision(self._precision, self._device):
             picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
             picture = picture.to(self._device)
             given = [picture]
@@ -157,7 +157,7 @@ def search_psf(
         read = view.read(plane, _middle(view.height), _middle(view.width))
         image = np.ascontiguousarray(np.moveaxis(read, 0, -1))
         device = next(loaded.network.parameters()).device
-        with numerics(precision, device):
+        with float32_precision(precision, device):
             candidates = learned_candidates(image, linear_light, device)
         progress(0.0)
         return estimate(

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
 from ..psf.kernel import PSF
-from .axes import Axes, resolve
 from .engine import restore
 from .events import (
     Event,
@@ -37,14 +36,15 @@ from .events import (
     PlaneDone,
     PSFFound,
     PSFSearch,
+    RemainingTime,
     Result,
     Retried,
     TileDone,
 )
-from .image_view import ImageView
+from .image.axes import Axes, resolve
+from .image.pixels import PixelArray, StoppedError
+from .image.view import ImageView
 from .options import RestoreOptions
-from .pixels import PixelArray, StoppedError
-from .progress import Clock
 from .psfs import AnyPSF, GivenPSF, Light, is_linear_light, psf_of_plane, turned_psf
 
 _log = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ def _restore_versions(
     )
     psf = region.psf
     known = None if isinstance(psf, str) else psf
-    clock = Clock()
+    clock = RemainingTime()
     count = len(VERSIONS)
     ended = Result("failed")
     for number, version in enumerate(VERSIONS):
@@ -271,7 +271,7 @@ def _restore_versions(
                 ended = event.result
             elif isinstance(event, ModelReady):
                 if number == 0:
-                    clock = Clock()
+                    clock = RemainingTime()
                     yield dataclasses.replace(event, planes=count)
             elif isinstance(event, TileDone):
                 fraction = (number + event.fraction) / count

@@ -7,7 +7,7 @@ import pytest
 from napari.layers import Image, Shapes
 
 from napari_darkdeblur.napari_plugin.regions import Crop, Region, RegionError, choose_region
-from napari_darkdeblur.restore.axes import AxesError
+from napari_darkdeblur.restore.image.axes import AxesError
 
 from ..conftest import assert_sentence
 

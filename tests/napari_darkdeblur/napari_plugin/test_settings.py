@@ -21,7 +21,7 @@ from napari_darkdeblur.napari_plugin.settings import (
 )
 from napari_darkdeblur.network.library import MODELS_FOLDER_VARIABLE, list_models, models_folder
 from napari_darkdeblur.restore.devices import PRECISIONS
-from napari_darkdeblur.restore.plan import TILINGS
+from napari_darkdeblur.restore.tiling.plan import TILINGS
 
 from ..conftest import assert_sentence, make_identity
 

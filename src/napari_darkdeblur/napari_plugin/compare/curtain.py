@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .lattice import Lattice, first_from
 
 if TYPE_CHECKING:
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
 
 # The most that is kept of what was read of one lazy array, and in how many blocks: the field on
 # screen and the thumbnail. Larger fields are read again whenever the edge moves.

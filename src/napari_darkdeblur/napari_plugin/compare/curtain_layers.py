@@ -17,7 +17,7 @@ from .curtain import Edge, join
 if TYPE_CHECKING:
     from napari.components import Dims
 
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
     from .pair import Nesting, Pair
 
 # Of the lines that make an edge: one that is seen on dark, between two that are seen on light.

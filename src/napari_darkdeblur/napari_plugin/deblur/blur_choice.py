@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
 
     from ...psf import PSF
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
 
 SUFFIX = "[psf]"
 LIGHTS = "lights"

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from ...errors import DarkDeblurError, sentence_of
-from ...restore.amounts import format_bytes, format_duration
+from ...restore.units import format_bytes, format_duration
 from ..torch_start import load_torch
 from .job import JobSpec
 from .result_store import goes_to_disk
@@ -49,7 +49,7 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     parts.append("in one piece" if tiles == planes else f"{tiles} tiles")
     parts.append(f"about {format_bytes(plan.peak_bytes)}")
     parts.append(f"about {format_duration(plan.seconds * planes)}")
-    if options.known_psf == "auto" and GUIDES in plan.places:
+    if options.known_psf == "auto" and GUIDES in plan.storage:
         parts.append("and the search for the shake before it")
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize

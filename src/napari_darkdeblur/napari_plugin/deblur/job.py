@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DarkDeblurError, sentence_of
-from ...restore.axes import Axes
-from ...restore.pixels import StoppedError
+from ...restore.image.axes import Axes
+from ...restore.image.pixels import StoppedError
 from ..regions import Region
 from ..torch_start import load_torch
 from .result_store import Store, make_store
 
 if TYPE_CHECKING:
     from ...restore import Event, RestoreOptions, Result
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
 
 OutputDtype = Literal["same", "float32"]
 

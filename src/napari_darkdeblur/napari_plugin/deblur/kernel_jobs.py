@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import DarkDeblurError, sentence_of
-from ...restore.pixels import StoppedError
+from ...restore.image.pixels import StoppedError
 from .job import JobSpec, Preparing, prepared
 
 if TYPE_CHECKING:

@@ -156,7 +156,7 @@ def describe_model(path: Path) -> ModelInfo:
     details = [
         f"{parameters / 1e6:.1f} M parameters: width {generator.width}, growth "
         f"{generator.growth}, {generator.stem} stem",
-        f"reaches {generator.reach} pixels around each",
+        f"reaches {generator.receptive_field_radius} pixels around each",
         f"trained on values {low:g} to {high:g}" + (f", {steps} steps" if steps else ""),
         "takes the blur's kernel" if guided else "takes no kernel",
         f"licence: {card.licence or 'not stated'}",

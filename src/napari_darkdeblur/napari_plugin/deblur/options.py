@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import DarkDeblurError
-from ...restore.amounts import parse_bytes
+from ...restore.units import parse_bytes
 from ..settings import PluginSettings
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from ...restore.devices import Precision
-    from ...restore.plan import Tiling
     from ...restore.psfs import Light
+    from ...restore.tiling.plan import Tiling
     from .job import OutputDtype
 
 Values = Literal["auto", "dtype", "data", "percentile", "contrast", "given"]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from ...restore.devices import Precision
-    from ...restore.plan import Tiling
     from ...restore.psfs import Light
+    from ...restore.tiling.plan import Tiling
     from .job import OutputDtype
     from .options import Values
 

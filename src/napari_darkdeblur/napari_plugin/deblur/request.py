@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import DarkDeblurError
-from ...restore.pixels import check_dtype
+from ...restore.image.pixels import check_dtype
 from ...weights import AUTO_MODEL
 from ..layer_pixels import axes_of, full_resolution
 from ..regions import Area, Planes, choose_region
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
 
     from ...psf import PSF
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
 
 
 class RequestError(DarkDeblurError, ValueError):

@@ -14,7 +14,7 @@ import numpy as np
 import platformdirs
 import psutil
 
-from ...restore.axes import Axes
+from ...restore.image.axes import Axes
 
 # Larger results go to the disk, as do those that take more of the free memory than this.
 LARGEST_IN_MEMORY = 2_000_000_000

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...errors import DarkDeblurError, sentence_of
-from ...restore.axes import Axes
+from ...restore.image.axes import Axes
 from ..background import Background
 from ..controls import named, note, say, scrolled
 from ..provenance import input_of
@@ -372,7 +372,7 @@ def summary_text(name: str, outcome: Outcome) -> str:
     from ...metrics import METRICS
     from ...psf import PSF
     from ...restore import describe_psf
-    from ...restore.amounts import format_duration
+    from ...restore.units import format_duration
 
     assert outcome.result is not None
     assert outcome.store is not None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DarkDeblurError
-from ...restore.axes import Axes, AxesError
+from ...restore.image.axes import Axes, AxesError
 from ..layer_pixels import axes_of, data_position, full_resolution
 from ..provenance import input_of, provenance_of
 

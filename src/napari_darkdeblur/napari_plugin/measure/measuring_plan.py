@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DarkDeblurError
 from ...metrics import Tile
-from ...restore.axes import Axes
+from ...restore.image.axes import Axes
 from ..layer_pixels import current_plane, full_resolution
 from ..provenance import input_of, provenance_of
 from ..regions import Area, choose_region

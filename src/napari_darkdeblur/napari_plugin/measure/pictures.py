@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ...errors import DarkDeblurError
 from ...metrics import Tile
-from ...restore.axes import Axes
+from ...restore.image.axes import Axes
 from ..layer_pixels import full_resolution
 from ..provenance import input_of, provenance_of, results_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from ...restore.pixels import PixelArray
+    from ...restore.image.pixels import PixelArray
 
 _MEASURABLE = "uif"
 _SOURCES = {"restored": "as restored", "preview": "as restored", "sample": "of the sample"}

@@ -1,0 +1,443 @@
+"""An image as the network takes it, plane by plane and region by region, and the way back.
+
+The network takes three colour planes, float32, black 0 and white 1. An `ImageView` gives any
+region of any plane like that, and turns the network's output for the region into pixels of
+the array's dtype and layout. It holds no pixels: the array may be larger than memory. One
+scale holds for the whole image, never one for each plane or region; so the planes of a stack
+stay comparable, and a pixel comes out the same whatever regions are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
+
+from .axes import Axes, resolve
+from .pixels import (
+    Image,
+    PixelArray,
+    PixelError,
+    Planes,
+    StoppedError,
+    ValueRangeError,
+    check_dtype,
+)
+from .values import Scan, scan
+
+ValueRange: TypeAlias = Literal["dtype", "data", "percentile"] | tuple[float, float]
+
+_WHOLE = slice(None)
+# How many values are read at a time in a scan: 16 MiB in double precision.
+_SCANNED_AT_ONCE = 2**21
+# How many are converted at a time: few enough to stay in the processor's cache.
+_CONVERTED_AT_ONCE = 2**17
+_MOST_PLANES_NAMED = 5
+
+
+class ImageView:
+    """An image's pixels, ready for the network.
+
+    Parameters
+    ----------
+    array : PixelArray or array-like
+        The pixels. What has no shape, dtype or ``[]`` is made a numpy array of. It is indexed
+        by tuples of ints and slices only, one plane or less at a time, and never changed. It
+        must not change while the view is in use.
+    axes : str, optional
+        The axes, such as ``"TZYX"`` (see `Axes`). Guessed from the shape if not given.
+    value_range : {"dtype", "data", "percentile"} or tuple of float
+        Which values are black and white.
+
+        - ``"dtype"``: 0 and the dtype's greatest value for integers (32767 for int16), 0 and
+          1 for floats. Values outside are an error.
+        - ``"data"``: the least and the greatest finite value of the whole image.
+        - ``"percentile"``: its 0.1 and 99.9 percentiles (see `scan` for their precision), or
+          the least and the greatest value where the percentiles are equal.
+        - (black, white): these values.
+
+        Alpha counts nowhere. Where all values are equal, and the range comes from them, white
+        is one more than black (or the next number that differs, if that is more). Where no
+        value is finite, black is 0 and white 1.
+    stop : threading.Event, optional
+        When it is set, a scan under way ends with `StoppedError`.
+
+    Attributes
+    ----------
+    array : PixelArray
+        The pixels.
+    axes : Axes
+        Their axes.
+    axes_guessed : bool
+        Whether the axes were guessed.
+    dtype : numpy.dtype
+        The pixels' dtype, in their byte order.
+    black, white : float
+        The values of black and white, in units of the pixels.
+    extremes : tuple of float, optional
+        The least and the greatest finite value of the image, if it was scanned.
+    nonfinite : dict of int to int
+        How many values are NaN or infinite, by plane, for the planes that have any.
+    notes : list of str
+        Sentences about what was guessed or is unusual, for the user.
+
+    Raises
+    ------
+    AxesError
+        The axes do not fit the image or cannot be guessed, or it has no pixels.
+    ValueRangeError
+        The value range is ``"dtype"`` and a finite value lies outside it.
+    PixelError
+        The dtype cannot be restored, or the value range is none of the above or wider than
+        float64 can hold.
+    StoppedError
+        A scan was stopped.
+
+    Notes
+    -----
+    All values are read once, in strips of 16 MiB, if the dtype is float or int16, or the range
+    is not known otherwise; twice or more for percentiles of floats. What lies outside black and
+    white, the network sees cut off; it is added back to the result. So bright spots stay, and
+    nothing wraps around.
+
+    Of planes with values that are not finite, the last one asked for is kept in memory,
+    filled: 4 bytes for each value, and some 20 bytes for each pixel while it is being filled.
+    """
+
+    def __init__(
+        self,
+        array: PixelArray,
+        axes: str | None = None,
+        value_range: ValueRange = "dtype",
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        if not all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__")):
+            array = np.asarray(array)
+        self.array = array
+        self.axes_guessed = axes is None
+        self.axes = Axes.guess(array.shape) if axes is None else Axes.parse(axes, array.shape)
+        self.dtype = check_dtype(array.dtype)
+        self.notes: list[str] = []
+        self._filled: tuple[int, Planes] | None = None
+        self._stop = stop
+        # A picture's two axes leave nothing to guess.
+        if self.axes_guessed and len(self.axes.shape) > 2:
+            self.notes.append(self._note_of_axes())
+
+        limits = _check_value_range(value_range, self.dtype)
+        source = value_range if isinstance(value_range, str) else "given"
+        scanned = None
+        # All that an unsigned integer can be lies within its dtype's range.
+        if self.dtype.kind == "f" or limits is None or (source, self.dtype.kind) == ("dtype", "i"):
+            scanned = scan(self._strips, self.dtype, percentiles=source == "percentile")
+        self.extremes = scanned.extremes if scanned else None
+        self.nonfinite = scanned.nonfinite if scanned else {}
+        if self.nonfinite:
+            self.notes.append(self._note_of_nonfinite())
+        self.black, self.white = self._check_values(source, limits, scanned)
+        self._scale = self.white - self.black
+        if not math.isfinite(self._scale):
+            raise PixelError(
+                f"The value range {self.black:g} to {self.white:g} is too wide; pass "
+                "value_range=(black, white) with the values of black and of white."
+            )
+
+    @property
+    def plane_count(self) -> int:
+        """How many planes there are, at least 1."""
+        return self.axes.plane_count
+
+    @property
+    def height(self) -> int:
+        """How many rows a plane has."""
+        return self.axes.height
+
+    @property
+    def width(self) -> int:
+        """How many columns a plane has."""
+        return self.axes.width
+
+    @property
+    def nonfinite_count(self) -> int:
+        """How many of the image's values, alpha aside, are NaN or infinite."""
+        return sum(self.nonfinite.values())
+
+    def describe(self, plane: int) -> str:
+        """Return a plane's place for people (see `Axes.describe`)."""
+        return self.axes.describe(plane)
+
+    def read(self, plane: int, rows: slice = _WHOLE, columns: slice = _WHOLE) -> Planes:
+        """Return a region of a plane as the network takes it.
+
+        Grey is replicated. Values outside black and white are limited to them. NaN and
+        infinity become the nearest finite value of the same channel and plane, black if there
+        is none, so that they do not spread, nor make an edge where there is none.
+
+        Parameters
+        ----------
+        plane : int
+            From 0 to `plane_count` - 1, in the order of the array's axes.
+        rows, columns : slice
+            The region, without a step.
+
+        Returns
+        -------
+        ndarray of float32
+            (3, h, w), contiguous, black 0 and white 1. A pixel's values do not depend on the
+            region.
+
+        Raises
+        ------
+        IndexError
+            There is no such plane.
+        """
+        colours = self._colours(self.axes.to_hwc(self._block(plane, rows, columns)))
+        if self.dtype.kind == "f" and not np.isfinite(colours).all():
+            # The nearest finite value may lie outside the region: only the plane knows.
+            region = resolve(rows, self.height), resolve(columns, self.width)
+            # A copy: the caller may change it, but not the plane that is kept.
+            values = self._filled_plane(plane)[:, *region].copy()
+        else:
+            values = self._to_network(colours)
+        return np.repeat(values, 3, axis=0) if len(values) == 1 else values
+
+    def restored_block(
+        self, plane: int, rows: slice, columns: slice, restored: NDArray[np.float32]
+    ) -> Image:
+        """Return the network's output for a region as pixels of the array.
+
+        To each pixel is added what the network changed, between black and white, in the
+        pixel's own units. So a network that changes nothing gives back every pixel exactly,
+        and so much of a value as lies outside black and white stays. A change is as precise
+        as float32 is between 0 and 1, even if the dtype is more so. Grey is the mean of the
+        three planes. Integers are rounded to the nearest; results are limited to what the
+        dtype holds. Alpha and values that are not finite stay as they are.
+
+        Parameters
+        ----------
+        plane, rows, columns
+            See `read`.
+        restored : ndarray of float32
+            (3, h, w), black 0 and white 1, finite.
+
+        Returns
+        -------
+        ndarray
+            A new array of the image's dtype and byte order, of the shape that
+            ``array[axes.index(plane, rows, columns)]`` has.
+
+        Raises
+        ------
+        IndexError
+            There is no such plane.
+        """
+        block = self._block(plane, rows, columns)
+        result = np.array(block, self.dtype, copy=True, order="C", subok=False)
+        original = self._colours(self.axes.to_hwc(block))
+        target = self._colours(self.axes.to_hwc(result))  # a view
+        if self.axes.colour == "grey":
+            # In double precision the mean of three equal numbers is that number.
+            restored = restored.mean(axis=0, keepdims=True, dtype=np.float64)
+        for strip in _strips_of(original.shape, _CONVERTED_AT_ONCE):
+            wanted = np.moveaxis(restored[:, strip], 0, -1)
+            pixels = self._from_network(original[strip], wanted)
+            finite = np.isfinite(original[strip])
+            np.copyto(target[strip], pixels, casting="unsafe", where=finite)
+        return result
+
+    def _block(self, plane: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a region as it lies in the array."""
+        return np.asarray(self.array[self.axes.index(plane, rows, columns)])
+
+    def _colours(self, hwc: NDArray[Any]) -> NDArray[Any]:
+        """Return a view (h, w, 1 or 3) without alpha."""
+        return hwc[..., :3] if self.axes.colour == "rgba" else hwc
+
+    def _strips(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        shape = self.height, self.width, self.axes.channels
+        for plane in range(self.plane_count):
+            for strip in _strips_of(shape, _SCANNED_AT_ONCE):
+                if self._stop is not None and self._stop.is_set():
+                    raise StoppedError
+                block = self._block(plane, strip, _WHOLE)
+                yield plane, self._colours(self.axes.to_hwc(block))
+
+    def _unit(self, values: NDArray[np.float64]) -> Planes:
+        """Return values of the array as the network sees them; NaN stays."""
+        unit = np.clip(values, self.black, self.white)
+        unit -= self.black
+        unit /= self._scale
+        return unit.astype(np.float32)
+
+    def _to_network(self, colours: NDArray[Any]) -> Planes:
+        """Return (h, w, C) as the network sees it, (C, h, w); NaN stays."""
+        height, width, channels = colours.shape
+        planes = np.empty((channels, height, width), np.float32)
+        for strip in _strips_of(colours.shape, _CONVERTED_AT_ONCE):
+            planes[:, strip] = np.moveaxis(self._unit(_double(colours[strip])), -1, 0)
+        return planes
+
+    def _from_network(self, original: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the pixels' new values, within the dtype's limits; what is NaN stays.
+
+        ``wanted`` is what the network wants them to be, black 0 and white 1.
+        """
+        values = _double(original)
+        change = np.clip(wanted, 0, 1).astype(np.float64)
+        # To what the network really saw, hence not in double precision.
+        change -= self._unit(values)
+        change *= self._scale
+        low = np.minimum(values, self.black)
+        high = np.maximum(values, self.white)
+        with np.errstate(over="ignore"):
+            values += change
+        # Adding may overshoot by a rounding error.
+        np.clip(values, low, high, out=values)
+        if self.dtype.kind == "f":
+            greatest = float(np.finfo(self.dtype).max)
+            return np.clip(values, -greatest, greatest, out=values)
+        limits = np.iinfo(self.dtype)
+        np.rint(values, out=values)
+        return np.clip(values, limits.min, limits.max, out=values)
+
+    def _filled_plane(self, plane: int) -> Planes:
+        """Return a whole plane as the network sees it, (C, H, W), with all values finite."""
+        # One reference, read and replaced as a whole: threads may at worst fill a plane twice.
+        kept = self._filled
+        if kept is not None and kept[0] == plane:
+            return kept[1]
+        self._filled = None  # before the next one takes memory
+        colours = self._colours(self.axes.to_hwc(self._block(plane, _WHOLE, _WHOLE)))
+        filled = self._to_network(colours)
+        for channel, values in enumerate(filled):
+            _fill(values, ~np.isfinite(colours[..., channel]))
+        self._filled = plane, filled
+        return filled
+
+    def _check_values(
+        self, source: str, limits: tuple[float, float] | None, scanned: Scan | None
+    ) -> tuple[float, float]:
+        """Return black and white, and note what is unusual about the values.
+
+        ``source`` is the value range's name, or ``"given"``; ``limits`` are black and white
+        where that is enough to know them.
+        """
+        found = scanned.extremes if scanned else None
+        if limits is not None:
+            if found and (found[0] < limits[0] or found[1] > limits[1]):
+                if source == "dtype":
+                    raise ValueRangeError(found, limits)
+                self.notes.append(
+                    f"The image has values from {found[0]:.6g} to {found[1]:.6g}; the network "
+                    f"saw them limited to the value range {limits[0]:g} to {limits[1]:g}, and "
+                    "what is beyond was added back."
+                )
+            return limits
+        if found is None:
+            self.notes.append(
+                "None of the image's values is finite, so the value range 0 to 1 was taken."
+            )
+            return 0.0, 1.0
+        low, high = found
+        if low == high:
+            self.notes.append(
+                f"All finite values of the image are {low:.6g}, so that was taken for black."
+            )
+            return low, low + max(1.0, math.ulp(low))
+        if source == "data":
+            return found
+        assert scanned is not None
+        assert scanned.percentiles is not None
+        if scanned.percentiles[0] == scanned.percentiles[1]:
+            self.notes.append(
+                f"Nearly all values of the image are {scanned.percentiles[0]:.6g}, so the value "
+                f"range is that of all values, {low:.6g} to {high:.6g}."
+            )
+            return found
+        return scanned.percentiles
+
+    def _note_of_axes(self) -> str:
+        axes = self.axes
+        colour = {"grey": "grey", "rgb": "RGB", "rgba": "RGBA"}[axes.colour]
+        planes = f"{axes.plane_count} {colour} plane{'s' if axes.plane_count > 1 else ''}"
+        return (
+            f"The axes were not given, so shape {axes.shape} was taken for {axes.letters}: "
+            f"{planes} of {axes.width} × {axes.height} pixels."
+        )
+
+    def _note_of_nonfinite(self) -> str:
+        count = self.nonfinite_count
+        where = ""
+        if self.plane_count > 1:
+            named = [f"({self.describe(plane)})" for plane in self.nonfinite]
+            more = len(named) - _MOST_PLANES_NAMED
+            if more > 0:
+                named = [*named[:_MOST_PLANES_NAMED], f"{more} more"]
+            where = f" in plane{'s' if len(named) > 1 else ''} {', '.join(named)}"
+        if count == 1:
+            return (
+                f"1 of the image's values{where} is NaN or infinite; it was left as it is, and "
+                "the network saw its nearest finite neighbour instead."
+            )
+        return (
+            f"{count} of the image's values{where} are NaN or infinite; they were left as they "
+            "are, and the network saw their nearest finite neighbours instead."
+        )
+
+
+def _check_value_range(value_range: ValueRange, dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    """Return black and white where they do not depend on the image's values."""
+    if isinstance(value_range, str):
+        if value_range in ("data", "percentile"):
+            return None
+        if value_range == "dtype":
+            return 0.0, 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    else:
+        try:
+            black, white = (float(value) for value in value_range)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        else:
+            if math.isfinite(black) and math.isfinite(white) and black < white:
+                return black, white
+            raise PixelError(
+                f"The value range {black:g} to {white:g} is not one; it takes the value of "
+                "black and a greater one of white."
+            )
+    raise PixelError(
+        f"The value range {value_range!r} is not one; it takes 'dtype', 'data', 'percentile' or "
+        "the value of black and a greater one of white."
+    )
+
+
+def _strips_of(shape: tuple[int, ...], most_values: int) -> Iterator[slice]:
+    """Cut rows (of shape (h, w, C)) into strips of at most so many values, or one row."""
+    height, width, channels = shape
+    rows = max(1, most_values // max(1, width * channels))
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
+def _double(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a copy in double precision, whose NaNs are such that computing may go on."""
+    with np.errstate(invalid="ignore"):
+        double = values.astype(np.float64)
+    if values.dtype.kind == "f":
+        # Some bit patterns of NaN make any arithmetic with them a warning.
+        double[np.isnan(double)] = np.nan
+    return double
+
+
+def _fill(values: Planes, bad: NDArray[np.bool_]) -> None:
+    """Replace bad values of a plane (H, W) by the nearest others, or by 0 if there are none."""
+    if bad.all():
+        values[:] = 0
+    elif bad.any():
+        nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
+        values[bad] = values[tuple(index[bad] for index in nearest)]

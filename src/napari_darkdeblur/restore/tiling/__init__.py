@@ -1,0 +1,1 @@
+"""Running the network on planes of any size with bounded memory."""

@@ -1,0 +1,46 @@
+"""Cutting a plane into tiles."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ...rectangle import Rectangle
+
+
+def tile_grid(
+    height: int, width: int, tile: int, align: int, origin: tuple[int, int] = (0, 0)
+) -> list[Rectangle]:
+    """Cut a plane into tiles that cover it without overlap.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the plane in pixels, multiples of ``align``.
+    tile : int
+        Side of a tile in pixels; rounded up to a multiple of ``align``.
+    align : int
+        What all edges are multiples of.
+    origin : tuple of int
+        Row and column, of any sign, of a corner where four tiles meet; rounded down to
+        multiples of ``align``.
+
+    Returns
+    -------
+    list of Rectangle
+        Row by row. Tiles at the border are smaller where the border cuts them.
+    """
+    side = max(tile + -tile % align, align)
+    rows, columns = (
+        _edges(length, side, start - start % align)
+        for length, start in zip((height, width), origin, strict=True)
+    )
+    return [
+        Rectangle(top, left, bottom - top, right - left)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(columns)
+    ]
+
+
+def _edges(length: int, side: int, origin: int) -> list[int]:
+    inner = range(origin % side, length, side)
+    return sorted({0, *inner, length})
