@@ -83,7 +83,9 @@ def random_images(count: int = 16, side: int = 1024) -> TrainingImages:
     pixels = torch.randint(0, 256, (size,), dtype=torch.uint8, generator=generator)
     sides = torch.full((count,), side)
     offsets = torch.arange(count) * (side**2 * 3)
-    return TrainingImages((ImageCache(pixels, sides, sides, offsets, ("noise",) * count),))
+    return TrainingImages(
+        (ImageCache(pixels, sides, sides, offsets, torch.full_like(sides, 8), ("noise",) * count),)
+    )
 
 
 def training_steps(

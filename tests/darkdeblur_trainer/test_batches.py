@@ -6,13 +6,15 @@ import multiprocessing
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from darkdeblur_trainer.batches import PatchDataset, ignore_signals, load_images
+from darkdeblur_trainer.batches import PatchDataset, batches, ignore_signals, load_images
 from darkdeblur_trainer.config_files import parse_config
 from darkdeblur_trainer.data import CropSampler, DataError
+from darkdeblur_trainer.distributed import ProcessGroup
 
 from .conftest import TINY, scene
 
@@ -45,7 +47,7 @@ def test_pairs_of_different_size_are_refused(tmp_path):
         folder.mkdir(parents=True)
         Image.fromarray(scene(20, width, 0)).save(folder / "1.png")
     config = parse_config({**TINY, "data": {"layout": "gopro"}})
-    with pytest.raises(DataError, match="differs in size: blurred 20 x 20, sharp 20 x 21"):
+    with pytest.raises(DataError, match=r"differs in size: blurred 20 x 20, sharp 20 x 21"):
         load_images(config, tmp_path / "data", tmp_path / "cache")
 
 
@@ -63,29 +65,72 @@ def four_folders(tmp_path):
     """Return a folder of blurred and sharp images for training and validation, all different."""
     for place, name in enumerate(("train_sharp", "train_blurred", "test_sharp", "test_blurred")):
         (tmp_path / name).mkdir()
-        Image.fromarray(np.full((100, 120, 3), place, np.uint8)).save(tmp_path / name / "1.png")
+        Image.fromarray(np.full((100, 120, 3), 100 + place, np.uint8)).save(
+            tmp_path / name / "1.png"
+        )
     return tmp_path
 
 
 def test_validation_pairs_come_from_their_own_blurred_folder(four_folders):
     data = {"layout": "folders", "blurred": str(four_folders / "train_blurred")}
-    config = parse_config({**TINY, "data": data})
-    cache = four_folders / "cache"
-    trained = load_images(config, four_folders / "train_sharp", cache)
-    validated = load_images(
-        config, four_folders / "test_sharp", cache, blurred=four_folders / "test_blurred"
+    validation = {**TINY["validation"], "blurred": str(four_folders / "test_blurred")}
+    config = parse_config({**TINY, "data": data, "validation": validation})
+    images = load_images(
+        config,
+        four_folders / "train_sharp",
+        four_folders / "cache",
+        validation_data=four_folders / "test_sharp",
     )
-    assert [int(images.pixels.unique()) for images in trained.caches] == [1, 0]
-    assert [int(images.pixels.unique()) for images in validated.caches] == [3, 2]
+    trained, validated = (
+        [int(cache.pixels.unique()) for cache in caches]
+        for caches in (images.caches, images.held_out)
+    )
+    assert trained == [101, 100]
+    assert validated == [103, 102]
 
 
 def test_a_missing_blurred_folder_is_named(four_folders):
-    data = {"layout": "folders", "blurred": str(four_folders / "train_blurred")}
+    data = {"layout": "folders", "blurred": str(four_folders / "nowhere")}
     config = parse_config({**TINY, "data": data})
     with pytest.raises(DataError, match=r"no folder .*nowhere"):
-        load_images(
-            config,
-            four_folders / "test_sharp",
-            four_folders / "cache",
-            blurred=four_folders / "nowhere",
-        )
+        load_images(config, four_folders / "test_sharp", four_folders / "cache")
+
+
+def test_pairs_that_cannot_be_used_are_named_and_left_out(tmp_path):
+    files = {"good": 40, "broken": 40, "narrow": 41, "alone": 40, "last": 40}
+    for name, width in files.items():
+        for kind in ("blur", "sharp"):
+            folder = tmp_path / "data" / "seq" / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            shift = kind == "blur" and name == "narrow"
+            Image.fromarray(scene(40, width + shift, 0)).save(folder / f"{name}.png")
+    (tmp_path / "data/seq/blur/broken.png").write_bytes(b"not an image")
+    (tmp_path / "data/seq/blur/alone.png").unlink()
+    config = parse_config({**TINY, "data": {"layout": "gopro", "every": 1}})
+    images = load_images(config, tmp_path / "data", tmp_path / "cache")
+    assert [cache.names for cache in images.caches] == [("good.png", "last.png")] * 2
+    blurred, sharp = images.caches
+    assert torch.equal(blurred.image(1), sharp.image(1))
+    text = "\n".join(images.describe())
+    assert "4 images are left out" in text
+    assert "alone.png: it has no partner" in text
+    assert "blur/broken.png: " in text
+    assert "sharp/broken.png: its partner broken.png cannot be used" in text
+    assert "narrow.png: the pair differs in size: blurred 40 x 42, sharp 40 x 41" in text
+
+
+def test_blurred_and_sharp_images_have_one_value_range(tmp_path):
+    frame = scene(40, 50, 0)[:, :, 0].astype(np.uint16) * 15
+    for kind, factor in (("blur", 0.4), ("sharp", 1.0)):
+        folder = tmp_path / "data" / "seq" / kind
+        folder.mkdir(parents=True)
+        tifffile.imwrite(folder / "1.tif", (frame * factor).astype(np.uint16))
+    config = parse_config({**TINY, "data": {"layout": "gopro", "every": 1}})
+    images = load_images(config, tmp_path / "data", tmp_path / "cache")
+    blurred, sharp = (cache.image(0) for cache in images.caches)
+    np.testing.assert_allclose(sharp[0].numpy(), frame / 4095, atol=1e-6)
+    assert float(blurred.mean() / sharp.mean()) == pytest.approx(0.4, abs=0.01)
+    assert "0 is black and 4095 white" in images.describe()[0]
+    pairs = batches(config, images, None, ProcessGroup.single(torch.device("cpu")))
+    inputs, targets = next(pairs)
+    assert float(inputs.mean() / targets.mean()) == pytest.approx(0.4, abs=0.02)

@@ -19,6 +19,7 @@ def _cache(images: list[np.ndarray]) -> ImageCache:
         sizes[:, 0],
         sizes[:, 1],
         torch.tensor([0, *counts[:-1]]).cumsum(0),
+        torch.full((len(images),), 8),
         tuple(str(place) for place in range(len(images))),
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,15 @@ import tifffile
 import torch
 from PIL import Image
 
-from darkdeblur_trainer.data import DataError, cache_images, find_images
-from darkdeblur_trainer.data.image_cache import as_rgb8
+from darkdeblur_trainer.data import (
+    CropSampler,
+    DataError,
+    ImageCache,
+    cache_images,
+    common_value_ranges,
+    find_images,
+)
+from darkdeblur_trainer.data.image_cache import as_stored
 
 from ..conftest import scene
 
@@ -39,7 +48,7 @@ def test_the_cache_is_made_once_and_again_when_an_image_changes(tmp_path):
     folder.mkdir()
     Image.fromarray(scene(20, 30, 0)).save(folder / "a.png")
     first = cache_images(find_images(folder), caches)
-    (made,) = caches.glob("*.u8")
+    (made,) = caches.glob("*.pixels")
     stamp = made.stat().st_mtime_ns
     cache_images(find_images(folder), caches)
     assert made.stat().st_mtime_ns == stamp
@@ -49,43 +58,11 @@ def test_the_cache_is_made_once_and_again_when_an_image_changes(tmp_path):
     assert not torch.equal(first.pixels, second.pixels)
 
 
-def test_a_broken_image_is_named(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"broken\.png cannot be used for training"):
-        cache_images(find_images(tmp_path), tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("*.json"))
-
-
-@pytest.mark.parametrize(
-    ("pixels", "expected"),
-    [
-        (np.array([[0, 255]], np.uint8), [0, 255]),
-        (np.array([[0, 128, 129, 65535]], np.uint16), [0, 0, 1, 255]),
-        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
-        (np.array([[[7, 200]]], np.uint8), [7]),  # grey with alpha
-    ],
-)
-def test_other_types_become_rgb_bytes(pixels, expected):
-    rgb = as_rgb8(pixels)
-    assert rgb.dtype == np.uint8
-    assert rgb.shape[2] == 3
-    assert rgb[0, :, 0].tolist() == rgb[0, :, 2].tolist() == expected
-
-
-@pytest.mark.parametrize(
-    "pixels",
-    [np.zeros((4, 4), bool), np.full((4, 4), 2.0), np.full((4, 4), np.nan), np.zeros((0, 4))],
-)
-def test_what_has_no_meaning_as_an_image_is_refused(pixels):
-    with pytest.raises(ValueError, match=r"."):
-        as_rgb8(pixels)
-
-
 def test_a_damaged_cache_is_made_again(photographs, tmp_path):
     files = find_images(photographs)
     first = cache_images(files, tmp_path)
     pixels = first.pixels.clone()
-    (bytes_file,) = tmp_path.glob("*.u8")
+    (bytes_file,) = tmp_path.glob("*.pixels")
     for damage in (b"", b"{", b'{"sizes": 3}'):
         bytes_file.with_suffix(".json").write_bytes(damage)
         assert torch.equal(cache_images(files, tmp_path).pixels, pixels)
@@ -104,26 +81,6 @@ def test_the_default_cache_is_in_the_users_cache_folder(monkeypatch, tmp_path):
     assert default_cache_folder() == Path(tmp_path) / "darkdeblur" / "images"
 
 
-@pytest.mark.parametrize(
-    ("name", "write", "pixels", "expected"),
-    [
-        ("rgb.tif", tifffile.imwrite, SCENE, SCENE),
-        ("grey.tiff", tifffile.imwrite, GREY, GREY),
-        ("rgb16.tif", tifffile.imwrite, SCENE.astype(np.uint16) * 257, SCENE),
-        ("grey16.TIF", tifffile.imwrite, GREY.astype(np.uint16) * 257, GREY),
-        ("float.tif", tifffile.imwrite, GREY.astype(np.float32) / 255, GREY),
-        ("grey16.png", _png, GREY.astype(np.uint16) * 257, GREY),
-        ("alpha.png", _png, np.dstack([SCENE, GREY]), SCENE),
-    ],
-)
-def test_a_lossless_file_reaches_the_cache_as_rgb_bytes(name, write, pixels, expected, tmp_path):
-    write(tmp_path / name, pixels)
-    cache = cache_images(find_images(tmp_path), tmp_path / "cache")
-    assert cache.names == (name,)
-    found = cache.image(0).permute(1, 2, 0).numpy()
-    assert np.array_equal(found, np.broadcast_to(expected.reshape(60, 90, -1), (60, 90, 3)))
-
-
 @pytest.mark.parametrize(("name", "pixels"), [("rgb.jpg", SCENE), ("grey.JPEG", GREY)])
 def test_a_jpeg_reaches_the_cache_as_other_programs_show_it(name, pixels, tmp_path):
     Image.fromarray(pixels).save(tmp_path / name, quality=90)
@@ -134,15 +91,148 @@ def test_a_jpeg_reaches_the_cache_as_other_programs_show_it(name, pixels, tmp_pa
     assert np.abs(found - shown).max() <= 2
 
 
+def cached(folder: Path, given: tuple[float, float] | None = None) -> ImageCache:
+    """Return the images of a folder in their common value range."""
+    cache = cache_images(find_images(folder), folder / "cache", value_range=given)
+    return replace(cache, value_ranges=common_value_ranges([cache], given))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "pixels", "expected"),
+    [
+        ("rgb.tif", tifffile.imwrite, SCENE, SCENE / 255),
+        ("grey.tiff", tifffile.imwrite, GREY, GREY / 255),
+        ("rgb16.tif", tifffile.imwrite, SCENE.astype(np.uint16) * 257, SCENE / 255),
+        ("grey16.TIF", tifffile.imwrite, GREY.astype(np.uint16) * 257, GREY / 255),
+        (
+            "twelve.tif",
+            tifffile.imwrite,
+            GREY.astype(np.uint16) * 16 + 15,
+            (GREY * 16.0 + 15) / 4095,
+        ),
+        ("float.tif", tifffile.imwrite, GREY.astype(np.float32) / 255, GREY / 255),
+        ("grey16.png", _png, GREY.astype(np.uint16) * 257, GREY / 255),
+        ("alpha.png", _png, np.dstack([SCENE, GREY]), SCENE / 255),
+    ],
+)
+def test_a_lossless_file_reaches_the_cache_as_rgb(name, write, pixels, expected, tmp_path):
+    write(tmp_path / name, pixels)
+    cache = cached(tmp_path)
+    assert cache.names == (name,)
+    image = cache.image(0)
+    found = image.permute(1, 2, 0).numpy() / (255 if image.dtype == torch.uint8 else 1)
+    wanted = np.broadcast_to(expected.reshape(60, 90, -1), (60, 90, 3))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 def test_files_of_all_kinds_lie_in_one_cache(tmp_path):
-    Image.fromarray(SCENE).save(tmp_path / "a.jpg", quality=95)
-    tifffile.imwrite(tmp_path / "b.tif", GREY.astype(np.uint16) * 257)
-    _png(tmp_path / "c.png", SCENE[:40])
-    cache = cache_images(find_images(tmp_path), tmp_path / "cache")
-    assert [tuple(cache.image(place).shape) for place in range(3)] == [
-        (3, 60, 90),
-        (3, 60, 90),
-        (3, 40, 90),
-    ]
-    assert np.array_equal(cache.image(1)[2].numpy(), GREY)
-    assert np.array_equal(cache.image(2).permute(1, 2, 0).numpy(), SCENE[:40])
+    _png(tmp_path / "a.png", SCENE[:40])
+    tifffile.imwrite(tmp_path / "b.tif", GREY.astype(np.uint16) * 16)
+    tifffile.imwrite(tmp_path / "c.tif", GREY.astype(np.float32) / 255)
+    _png(tmp_path / "d.png", SCENE)
+    cache = cached(tmp_path)
+    assert cache.kinds == [8, 16, 32]
+    assert [tuple(cache.image(place).shape) for place in range(4)] == [
+        (3, 40, 90), (3, 60, 90), (3, 60, 90), (3, 60, 90),
+    ]  # fmt: skip
+    for place, expected in (
+        (0, SCENE[:40, :, 1] / 255),
+        (1, GREY * 16 / 4095),
+        (3, SCENE[:, :, 1] / 255),
+    ):
+        np.testing.assert_allclose(cache.image(place)[1].numpy(), expected, atol=1e-6)
+    # Crops are cut from all of them in the same range.
+    crops = CropSampler((cache,), 30, seed=0)(range(40))[0]
+    assert crops.dtype == torch.float32
+    assert float(crops.max()) == pytest.approx(SCENE.max() / 255, abs=0.01)
+
+
+def cell(seed: int, side: int = 120) -> np.ndarray:
+    """Return a grey frame of a 12-bit camera, (side, side) uint16 of 300 to 2600."""
+    values = scene(side, side, seed)[:, :, 0].astype(float)
+    return np.rint(300 + (values - values.min()) / np.ptp(values) * 2300).astype(np.uint16)
+
+
+def test_a_12_bit_camera_keeps_its_levels(tmp_path):
+    frame = cell(0)
+    tifffile.imwrite(tmp_path / "cell.tif", frame)
+    cache = cached(tmp_path)
+    assert cache.value_ranges[16] == (0.0, 4095.0)
+    found = cache.image(0)[0].numpy()
+    assert len(np.unique(found)) == len(np.unique(frame)) > 100
+    np.testing.assert_allclose(found, frame / 4095, atol=1e-6)
+    (crop,) = CropSampler((cache,), 120, seed=0)([0])
+    assert set(np.unique(crop[0, 0])) == set(np.unique(found))
+
+
+def test_hot_pixels_do_not_spend_the_range(tmp_path):
+    frame = cell(0)
+    frame[3, 5] = 65535
+    tifffile.imwrite(tmp_path / "hot.tif", frame)
+    cache = cached(tmp_path)
+    assert cache.value_ranges[16] == (0.0, 4095.0)
+    assert float(cache.image(0).max()) == 1
+
+
+def test_a_range_that_is_given_is_taken(tmp_path):
+    tifffile.imwrite(tmp_path / "cell.tif", cell(0))
+    cache = cached(tmp_path, (300, 2600))
+    found = cache.image(0)
+    assert (float(found.min()), float(found.max())) == (0, 1)
+    _png(tmp_path / "photo.png", SCENE)
+    with pytest.raises(DataError, match="8-bit and 16-bit images together"):
+        cached(tmp_path, (300, 2600))
+
+
+def test_floats_beyond_their_range_need_a_range_that_is_given(tmp_path):
+    tifffile.imwrite(tmp_path / "counts.tif", GREY.astype(np.float32) * 4)
+    with pytest.raises(DataError, match=r"counts\.tif.*beyond 0\.\.1; give data\.value_range"):
+        cached(tmp_path)
+    found = cached(tmp_path, (0, 1020)).image(0)[0].numpy()
+    np.testing.assert_allclose(found, GREY / 255, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_almost_black_images_are_an_error_that_says_what_to_do(tmp_path, dtype):
+    dim = (GREY // 32).astype(dtype) / (255 if dtype == np.float32 else 1)
+    tifffile.imwrite(tmp_path / "dim.tif", dim.astype(dtype))
+    with pytest.raises(DataError, match=r"almost black: 99\.99 % .*give data\.value_range="):
+        cached(tmp_path)
+    assert float(cached(tmp_path, (0, float(dim.max()))).image(0).max()) == 1
+
+
+def test_all_files_that_cannot_be_used_are_named_and_left_out(tmp_path):
+    for name in ("a.png", "c.png"):
+        _png(tmp_path / name, SCENE)
+    (tmp_path / "b.png").write_bytes(b"not an image")
+    (tmp_path / "d.png").symlink_to(tmp_path / "nowhere.png")
+    for _ in range(2):  # also when the cache is there
+        cache = cached(tmp_path)
+        assert cache.names == ("a.png", "c.png")
+        assert [Path(path).name for path in cache.left_out] == ["b.png", "d.png"]
+        assert np.array_equal(cache.image(1).permute(1, 2, 0).numpy(), SCENE)
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(
+        DataError, match=r"None of the images can be used.*\n.*b\.png: .*\n.*d\.png"
+    ):
+        cached(tmp_path)
+
+
+def test_a_cache_in_another_process_has_the_same_images(tmp_path):
+    for seed, name in enumerate(("a.tif", "b.tif", "c.tif")):
+        tifffile.imwrite(tmp_path / name, cell(seed))
+    cache = cached(tmp_path).select([2, 0])
+    there = pickle.loads(pickle.dumps(cache))
+    assert there.names == cache.names == ("c.tif", "a.tif")
+    for place in range(2):
+        assert torch.equal(there.image(place), cache.image(place))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((4, 4), bool), np.full((4, 4), 2.0), np.full((4, 4), np.nan), np.zeros((0, 4))],
+)
+def test_what_has_no_meaning_as_an_image_is_refused(pixels):
+    with pytest.raises(ValueError, match=r"."):
+        as_stored(pixels)

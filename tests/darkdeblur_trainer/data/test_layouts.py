@@ -76,10 +76,14 @@ def test_two_images_that_differ_only_in_their_ending_are_named(tmp_path):
         find_pairs("gopro", tmp_path / "gopro")
 
 
-def test_an_image_without_partner_is_named(tmp_path):
+def test_images_without_partner_are_named(tmp_path):
     _touch(tmp_path / "s", "1.png", "2.png")
-    _touch(tmp_path / "b", "1.png")
-    with pytest.raises(DataError, match=r"no partner .*'2'"):
+    _touch(tmp_path / "b", "1.png", "3.png")
+    pairs = find_pairs("folders", tmp_path / "s", tmp_path / "b")
+    assert [path.name for path in pairs.sharp] == ["1.png"]
+    assert pairs.unpaired == [tmp_path / "s" / "2.png", tmp_path / "b" / "3.png"]
+    (tmp_path / "b" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"no pairs .*1\.png has no partner"):
         find_pairs("folders", tmp_path / "s", tmp_path / "b")
 
 
