@@ -137,7 +137,7 @@ def test_files_of_all_kinds_lie_in_one_cache(tmp_path):
     ]  # fmt: skip
     for place, expected in (
         (0, SCENE[:40, :, 1] / 255),
-        (1, GREY * 16 / 4095),
+        (1, GREY * 16.0 / 4095),
         (3, SCENE[:, :, 1] / 255),
     ):
         np.testing.assert_allclose(cache.image(place)[1].numpy(), expected, atol=1e-6)
