@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from napari_darkdeblur.network.guides import wiener_guides
+from napari_darkdeblur.network.guides import deconvolved
 
 from .config import TrainConfig
 from .data import (
@@ -280,7 +280,9 @@ def batches(
             pairs = synthesizer(pixels[0], crops.samples(step))
             if guided:
                 indices = sample_indices(crops.samples(step), device)
-                yield with_guides(pairs, config.known_kernels, config.seed, indices)
+                yield with_guides(
+                    pairs, config.known_kernels, config.generator.guides, config.seed, indices
+                )
             else:
                 yield pairs.blurred, pairs.sharp
         else:
@@ -289,7 +291,7 @@ def batches(
 
 
 def with_guides(
-    pairs: Pairs, settings: KnownKernels, seed: int, indices: Tensor
+    pairs: Pairs, settings: KnownKernels, count: int, seed: int, indices: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put guides beside blurred pictures, and cut patches from both.
 
@@ -299,6 +301,8 @@ def with_guides(
         B pairs with `KnownKernels.margin` pixels around each patch.
     settings : KnownKernels
         Shares of samples that are given the true kernel, a worse one, or none.
+    count : int
+        Number of guides; see `deconvolved`.
     seed : int
         Seed of the run, from which everything random follows.
     indices : Tensor
@@ -306,12 +310,12 @@ def with_guides(
 
     Returns
     -------
-    given, sharp : Tensor
-        (B, 12, h, w) and (B, 3, h, w), smaller than the pairs by the margin on every side.
+    inputs, sharp : Tensor
+        Inputs of the generator (B, 3 (1 + count), h, w) and sharp patches (B, 3, h, w), smaller
+        than the pairs by the margin on every side.
     """
     kernels, has_kernel = guide_kernels(settings, pairs, seed, indices)
-    guides = wiener_guides(pairs.blurred, kernels, pairs.linear_light)
-    count = guides.shape[1] // 3
+    guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)
     guides = torch.where(
         has_kernel[:, None, None, None], guides, pairs.blurred.repeat(1, count, 1, 1)
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network import GeneratorConfig
-from ..network.guides import REGULARISATION
+from ..network.guides import GUIDE_COUNTS
 from ..psf.kernel import PSF, PSFError, parse_psf
 from .image.pixels import ColourModel
 
@@ -191,7 +191,7 @@ def psf_of_plane(psf: AnyPSF | tuple[AnyPSF, ...], plane: int, planes: int) -> A
 
 def takes_guides(config: GeneratorConfig) -> bool:
     """Return whether a model can be given a kernel."""
-    return config.guides == len(REGULARISATION)
+    return config.guides in GUIDE_COUNTS
 
 
 def is_linear_light(light: Light, colour: ColourModel, dtype: np.dtype[Any]) -> tuple[bool, str]:
@@ -207,7 +207,7 @@ def is_linear_light(light: Light, colour: ColourModel, dtype: np.dtype[Any]) -> 
     Returns
     -------
     undo : bool
-        Whether values carry the sRGB curve, see `wiener_guides`.
+        Whether values carry the sRGB curve, see `deconvolved`.
     note : str
         A sentence for the user if it was decided here, else empty.
     """
