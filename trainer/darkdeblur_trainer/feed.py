@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from napari_darkdeblur.network.guides import deconvolved
+from napari_darkdeblur.network.guides import REGULARISATION, deconvolved
 
 from .config import TrainConfig
 from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
@@ -211,9 +211,13 @@ def with_guides(
         (B, 3 (1 + count), h, w) and (B, 3, h, w), smaller than the pairs by the margin on every
         side.
     """
-    kernels, told = told_kernels(settings, pairs, seed, numbers)
+    kernels, told, all_guides = told_kernels(settings, pairs, seed, numbers)
     guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)
-    guides = torch.where(told[:, None, None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
+    few = 3 * len(REGULARISATION)
+    shown = told[:, None] & (
+        all_guides[:, None] | (torch.arange(3 * count, device=told.device) < few)
+    )
+    guides = torch.where(shown[..., None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
     whole = torch.cat([pairs.blurred, guides, pairs.sharp], dim=1)
     around = settings.margin
     draw = SampleRandom(seed, numbers).uniform(Stream.PATCH_PLACE, 2)
