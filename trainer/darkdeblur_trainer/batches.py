@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from napari_darkdeblur.network.guides import deconvolved
+from napari_darkdeblur.network.guides import REGULARISATION, deconvolved
 
 from .config import TrainConfig
 from .data import (
@@ -314,11 +314,11 @@ def with_guides(
         Inputs of the generator (B, 3 (1 + count), h, w) and sharp patches (B, 3, h, w), smaller
         than the pairs by the margin on every side.
     """
-    kernels, has_kernel = guide_kernels(settings, pairs, seed, indices)
+    kernels, has_kernel, all_guides = guide_kernels(settings, pairs, seed, indices)
     guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)
-    guides = torch.where(
-        has_kernel[:, None, None, None], guides, pairs.blurred.repeat(1, count, 1, 1)
-    )
+    wiener = torch.arange(3 * count, device=guides.device) < 3 * len(REGULARISATION)
+    shown = has_kernel[:, None] & (all_guides[:, None] | wiener)
+    guides = torch.where(shown[..., None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
     whole = torch.cat([pairs.blurred, guides, pairs.sharp], dim=1)
     around = settings.margin
     draw = SampleRandom(seed, indices).uniform(Stream.PATCH_PLACE, 2)

@@ -38,6 +38,10 @@ class KnownKernels(BaseModel):
     wrong : float
         Share of samples with a kernel that has nothing to do with the blur. All others have
         the true one.
+    wiener_only : float
+        Share of the samples with a kernel that are shown the Wiener filters alone, and the picture
+        in the place of Richardson-Lucy's results, which take several times as long: so that a
+        search may leave them out.
     margin : int
         Pixels of blurred picture around a patch that its guides are computed from: at a
         picture's border they are worse than inside, and most patches are inside. Each patch is
@@ -49,13 +53,14 @@ class KnownKernels(BaseModel):
     none: Share = 0.3
     spoilt: Share = 0.3
     wrong: Share = 0.06
+    wiener_only: Share = 0.2
     margin: Annotated[int, Field(ge=0, le=128)] = 24
 
 
 def guide_kernels(
     settings: KnownKernels, pairs: Pairs, seed: int, indices: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the kernels from which guides are computed, and which samples have one.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the kernels from which guides are computed, and which samples have which guides.
 
     Parameters
     ----------
@@ -74,6 +79,9 @@ def guide_kernels(
         (B, K, K), not negative, each of sum 1 and with its centroid in the middle.
     has_kernel : Tensor
         Whether a sample has a kernel, (B,) bool; the others are shown the picture as guides.
+    all_guides : Tensor
+        Whether a sample with a kernel is shown all guides, and not the Wiener filters alone,
+        (B,) bool.
     """
     draw = SampleRandom(seed, indices).uniform(Stream.KNOWN_KERNEL, 8)
     choice = draw[:, 0]
@@ -85,7 +93,7 @@ def guide_kernels(
     worse = _spoilt(kernels, draw, SampleRandom(seed, indices))
     chosen = torch.where((choice > spoilt)[:, None, None], worse, kernels)
     chosen = torch.where((choice > wrong)[:, None, None], other, chosen)
-    return chosen, choice >= settings.none
+    return chosen, choice >= settings.none, draw[:, 7] >= settings.wiener_only
 
 
 def _spoilt(kernels: Tensor, draw: Tensor, random: SampleRandom) -> Tensor:
