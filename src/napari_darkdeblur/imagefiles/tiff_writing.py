@@ -133,7 +133,7 @@ def create_tiff(
                 if plan.bits is not None:
                     white = dtype.type(2**plan.bits - 1)
                     per_page = planes.shape[0] // pages
-                    data = (
+                    data: Iterator[NDArray[Any]] = (
                         np.minimum(planes[i : i + per_page], white).reshape(page_shape)
                         for i in range(0, planes.shape[0], per_page)
                     )
@@ -261,9 +261,10 @@ def _arguments(
     for code, kind, count, data in kept:
         if kind == 2 or plan.imagej:  # text, or numbers in the byte order of this file
             tags.append((code, kind, count, data, True))
-    if metadata.white is not None and plan.bits is None and metadata.white < 2**32:
-        kind = "I" if metadata.white >= 2**16 else "H"
-        tags.append((_MAX_SAMPLE_VALUE, kind, samples, (int(metadata.white),) * samples, True))
+    white = metadata.white if dtype.kind == "u" and plan.bits is None else None
+    if white is not None and white < np.iinfo(dtype).max and white < 2**32:
+        how = "I" if white >= 2**16 else "H"
+        tags.append((_MAX_SAMPLE_VALUE, how, samples, (int(white),) * samples, True))
     if not any(code == _SOFTWARE for code, *_ in tags):
         tags.append((_SOFTWARE, 2, 0, b"napari-darkdeblur", True))
     colour_table = None

@@ -254,7 +254,7 @@ def create_image(
             as_stored = True
             axes = header.axes
     file_format = check_writable(path, dtype=dtype, overwrite=overwrite)
-    if not (as_stored and file_format == "TIFF"):
+    if axes is None or not (as_stored and file_format == "TIFF"):
         axes = _stored_axes(axes, shape)
         check_writable(path, dtype=dtype, shape=shape, axes=axes, overwrite=overwrite)
     metadata = like.metadata if like is not None else ImageMetadata()

@@ -23,7 +23,7 @@ from ...conftest import assert_sentence
 
 def spec_of(array: Any, model: Path, axes: str = "YX", **others: Any) -> JobSpec:
     dimensions = len(axes.replace("S", ""))
-    options = {"model": model, "device": "cpu", "value_range": "dtype"} | others.pop("options", {})
+    options = {"model": model, "device": "cpu", "value_range": "auto"} | others.pop("options", {})
     region = others.pop("region", Region((0,) * dimensions, tuple(array.shape[:dimensions])))
     return JobSpec("cells", array, axes, region, options, **others)
 
