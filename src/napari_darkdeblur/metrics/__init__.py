@@ -2,7 +2,7 @@
 
 from .maps import change_map, colour_difference_map, error_map, ssim_map
 from .tables import METRICS, Metric, measure, metric_of
-from .tiles import Tile, measure_tiles, tile_regions
+from .tiles import measure_tiles, tile_regions
 from .with_reference import (
     ColourDifference,
     Comparison,
@@ -22,7 +22,6 @@ __all__ = [
     "ColourDifference",
     "Comparison",
     "Metric",
-    "Tile",
     "change",
     "change_map",
     "ciede2000",

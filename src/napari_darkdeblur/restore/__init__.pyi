@@ -21,7 +21,7 @@ from .events import (
     TileDone,
 )
 from .image.axes import Axes, AxesError
-from .image.pixels import PixelError, StoppedError, ValueRangeError
+from .image.pixels import PixelError, ValueRangeError
 from .image.plane_io import RestoreError
 from .image.view import ImageView, ValueRange
 from .job import OutOfMemoryError
@@ -60,7 +60,6 @@ __all__ = [
     "RestoreOptions",
     "Result",
     "Retried",
-    "StoppedError",
     "TileDone",
     "Tiling",
     "UncertaintyResult",

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DarkDeblurError
+from ..errors import DarkDeblurError, StoppedError
 from ..psf.kernel import PSF
 from .engine import restore
 from .events import (
@@ -42,7 +42,7 @@ from .events import (
     TileDone,
 )
 from .image.axes import Axes, resolve
-from .image.pixels import PixelArray, StoppedError
+from .image.pixels import PixelArray
 from .image.view import ImageView
 from .options import RestoreOptions
 from .psfs import AnyPSF, GivenPSF, Light, is_linear_light, psf_of_plane, turned_psf
@@ -72,7 +72,7 @@ class UncertaintyResult(Result):
 
 
 @dataclass(frozen=True)
-class _Version:
+class _Orientation:
     """One of the eight ways to lay a picture."""
 
     quarter_turns: int
@@ -91,7 +91,9 @@ class _Version:
         return f"{'mirrored, ' if self.mirrored else ''}turned by {90 * self.quarter_turns}°"
 
 
-VERSIONS = tuple(_Version(turns, mirrored) for mirrored in (False, True) for turns in range(4))
+ORIENTATIONS = tuple(
+    _Orientation(turns, mirrored) for mirrored in (False, True) for turns in range(4)
+)
 
 
 def uncertainty(
@@ -138,7 +140,7 @@ def uncertainty(
     ended = Result("failed")
     spread = mean = None
     try:
-        region = _Region(array, options, plane, rows, columns, stop)
+        region = _SelfEnsemble(array, options, plane, rows, columns, stop)
         ended = yield from _restore_versions(region, options, stop)
         if ended.status == "done":
             spread, mean = region.spread(), region.mean()
@@ -158,7 +160,7 @@ def uncertainty(
     return result
 
 
-class _Region:
+class _SelfEnsemble:
     """A region of a plane, and the mean and spread of its restored versions (Welford 1962).
 
     Parameters
@@ -248,7 +250,7 @@ class _Region:
 
 
 def _restore_versions(
-    region: _Region, options: RestoreOptions, stop: threading.Event
+    region: _SelfEnsemble, options: RestoreOptions, stop: threading.Event
 ) -> Generator[Event, None, Result]:
     """Restore all versions, one after the other; return how the last one ended."""
     options = dataclasses.replace(
@@ -257,9 +259,9 @@ def _restore_versions(
     psf = region.psf
     known = None if isinstance(psf, str) else psf
     clock = RemainingTime()
-    count = len(VERSIONS)
+    count = len(ORIENTATIONS)
     ended = Result("failed")
-    for number, version in enumerate(VERSIONS):
+    for number, version in enumerate(ORIENTATIONS):
         picture = version.of(region.pixels)
         output = np.empty(picture.shape, picture.dtype)
         if psf is not None and not isinstance(psf, str):

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DarkDeblurError, sentence_of
+from ...errors import DarkDeblurError, StoppedError, sentence_of
 from ...restore.image.axes import Axes
-from ...restore.image.pixels import StoppedError
 from ..regions import Region
 from ..torch_start import load_torch
 from .result_store import Store, make_store

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
+from ...errors import StoppedError
 from .axes import Axes, resolve
 from .pixels import (
     Image,
     PixelArray,
     PixelError,
     Planes,
-    StoppedError,
     ValueRangeError,
     check_dtype,
 )

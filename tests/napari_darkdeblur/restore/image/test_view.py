@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_darkdeblur.errors import StoppedError
 from napari_darkdeblur.restore.image import view as image_view
 from napari_darkdeblur.restore.image.pixels import (
     PixelError,
-    StoppedError,
     ValueRangeError,
     check_dtype,
 )
