@@ -14,6 +14,7 @@ from napari_darkdeblur.napari_plugin.deblur.machine import ModelInfo
 from napari_darkdeblur.napari_plugin.deblur.options import Options
 from napari_darkdeblur.napari_plugin.deblur.request import Request
 from napari_darkdeblur.napari_plugin.settings import PluginSettings
+from napari_darkdeblur.restore import RestoreOptions
 
 from ...conftest import assert_sentence
 
@@ -33,17 +34,9 @@ def test_a_request_becomes_a_job():
     assert (spec.name, spec.axes) == ("cells", "TYX")
     assert spec.region.start == (2, 0, 0)
     assert spec.array is layer.data
-    assert spec.options == {
-        "device": "auto",
-        "tiling": "auto",
-        "tile": 64,
-        "memory": 4 * 10**9,
-        "precision": "fp32",
-        "value_range": "percentile",
-        "light": "auto",
-        "psf": "none",
-        "model": MODEL.path,
-    }
+    assert spec.options == RestoreOptions(
+        MODEL.path, axes="TYX", value_range="percentile", tile=64, memory=4 * 10**9
+    )
 
 
 @pytest.mark.parametrize(
