@@ -15,7 +15,7 @@ from darkdeblur_trainer.synthesis import (
     PairSynthesizer,
     told_kernels,
 )
-from napari_darkdeblur.network.guides import wiener_guides
+from napari_darkdeblur.network.guides import deconvolved
 
 from .conftest import scene
 
@@ -74,12 +74,12 @@ def test_a_sample_is_told_the_same_in_any_batch():
 def test_patches_and_guides_are_cut_from_the_same_place():
     pairs = pairs_of(4, side=60)
     settings = KnownKernels(none=0, spoilt=0, wrong=0, margin=10)
-    given, sharp = with_guides(pairs, settings, 4, torch.arange(4))
+    given, sharp = with_guides(pairs, settings, 3, 4, torch.arange(4))
     assert (given.shape, sharp.shape) == ((4, 12, 40, 40), (4, 3, 40, 40))
     whole = torch.cat(
         [
             pairs.blurred,
-            wiener_guides(pairs.blurred, pairs.kernels, pairs.linear_light),
+            deconvolved(pairs.blurred, pairs.kernels, pairs.linear_light),
             pairs.sharp,
         ],
         dim=1,
@@ -99,7 +99,7 @@ def test_patches_and_guides_are_cut_from_the_same_place():
 
 
 def test_without_a_kernel_the_picture_takes_the_place_of_the_guides():
-    given, _ = with_guides(pairs_of(4), KnownKernels(none=1, margin=4), 4, torch.arange(4))
+    given, _ = with_guides(pairs_of(4), KnownKernels(none=1, margin=4), 3, 4, torch.arange(4))
     for guide in given.split(3, dim=1):
         assert torch.equal(guide, given[:, :3])
 

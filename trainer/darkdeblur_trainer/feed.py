@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from napari_darkdeblur.network.guides import wiener_guides
+from napari_darkdeblur.network.guides import deconvolved
 
 from .config import TrainConfig
 from .data import CropSampler, DataError, ImageCache, cache_images, find_images, find_pairs
@@ -177,7 +177,9 @@ def batches(
             pairs = synthesizer(pixels[0], crops.samples(step))
             if guided:
                 numbers = sample_numbers(crops.samples(step), device)
-                yield with_guides(pairs, config.known_kernels, config.seed, numbers)
+                yield with_guides(
+                    pairs, config.known_kernels, config.generator.guides, config.seed, numbers
+                )
             else:
                 yield pairs.blurred, pairs.sharp
         else:
@@ -186,7 +188,7 @@ def batches(
 
 
 def with_guides(
-    pairs: Pairs, settings: KnownKernels, seed: int, numbers: Tensor
+    pairs: Pairs, settings: KnownKernels, count: int, seed: int, numbers: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put guides beside blurred pictures, and cut patches from both.
 
@@ -196,6 +198,8 @@ def with_guides(
         B pairs with `KnownKernels.margin` pixels around each patch.
     settings : KnownKernels
         What the network is told of the blur.
+    count : int
+        Number of guides, see `deconvolved`.
     seed : int
         Seed of the run.
     numbers : Tensor
@@ -204,11 +208,11 @@ def with_guides(
     Returns
     -------
     given, sharp : Tensor
-        (B, 12, h, w) and (B, 3, h, w), smaller than the pairs by the margin on every side.
+        (B, 3 (1 + count), h, w) and (B, 3, h, w), smaller than the pairs by the margin on every
+        side.
     """
     kernels, told = told_kernels(settings, pairs, seed, numbers)
-    guides = wiener_guides(pairs.blurred, kernels, pairs.linear_light)
-    count = guides.shape[1] // 3
+    guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)
     guides = torch.where(told[:, None, None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
     whole = torch.cat([pairs.blurred, guides, pairs.sharp], dim=1)
     around = settings.margin

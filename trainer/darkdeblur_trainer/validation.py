@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_darkdeblur.metrics import compare
 from napari_darkdeblur.network import DarkDeblurNet
-from napari_darkdeblur.network.guides import wiener_guides
+from napari_darkdeblur.network.guides import deconvolved
 
 from .config import ValidationConfig
 from .data import ImageCache
@@ -159,7 +159,7 @@ def validate(
         What was restored is not finite.
     """
     sums: dict[str, list[float]] = {}
-    guides = isinstance(network, DarkDeblurNet) and network.config.guides > 0
+    guides = network.config.guides if isinstance(network, DarkDeblurNet) else 0
     was_training = network.training
     network.eval()
     try:
@@ -167,7 +167,8 @@ def validate(
             picture = pair.blurred[None].to(device)
             images = {"": network(picture), "_input": picture}
             if guides and pair.kernel is not None:
-                beside = wiener_guides(picture, pair.kernel[None].to(device), pair.linear_light)
+                kernel = pair.kernel[None].to(device)
+                beside = deconvolved(picture, kernel, pair.linear_light, guides)
                 images["_guided"] = network(torch.cat([picture, beside], dim=1))
             reference = as_saved(pair.sharp)
             for suffix, made in images.items():

@@ -43,7 +43,7 @@ class GeneratorConfig(BaseModel):
         1 at the others, as in the paper.
     guides : int
         Number of images that the network is given beside the picture: versions of it that were
-        deconvolved with a known blur kernel, see `wiener_guides`. 0: the picture alone, as in
+        deconvolved with a known blur kernel, see `deconvolved`. 0: the picture alone, as in
         the paper.
     channel_attention : bool
         Squeeze-excitation residual of the dense-attention block (eqs. 2-5). Off, the
@@ -111,7 +111,7 @@ class GeneratorConfig(BaseModel):
 
     @classmethod
     def small(cls) -> GeneratorConfig:
-        """Return the network for CPUs: about 1/13 of the paper's work, and three guides.
+        """Return the network for CPUs: about 1/13 of the paper's work, and five guides.
 
         It works at half of the resolution, and where a block costs little, at the two coarsest
         levels, it has more of them.
@@ -122,7 +122,7 @@ class GeneratorConfig(BaseModel):
             stem="unshuffle",
             encoder_blocks=(1, 1, 2, 4),
             decoder_blocks=(0, 1, 2),
-            guides=3,
+            guides=5,
         )
 
     @property

@@ -1,6 +1,6 @@
 """Guides of a plane: made once, block by block, and kept for the network's tiles.
 
-A Wiener filter looks far, so a tile's guides would depend on where the tile ends. Blocks depend
+A deconvolution looks far, so a tile's guides would depend on where the tile ends. Blocks depend
 on plane and kernel alone: whatever tiles the network is run in, it is given the same guides. The
 division by a straight motion rings far beyond any margin, and in each block a little differently:
 so neighbouring blocks overlap, and fade into each other.
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..network.guides import REGULARISATION, wiener_guides
+from ..network.guides import deconvolved
 from ..network.stages import GUIDES, Feature
 from ..rectangle import Rectangle
 from .image.view import ImageView
@@ -24,8 +24,6 @@ from .tiling.feature_store import FeatureStore
 
 # Eleven bits of each value, however dark it is: more than the pixels of a photograph have.
 KEPT_AS = torch.float16
-
-FEATURE = Feature(GUIDES, 3 * len(REGULARISATION), 1)
 
 _BLOCK = 768
 # Pixels along which neighbouring blocks fade into each other, an even number.
@@ -81,6 +79,11 @@ def with_margin(block: Rectangle, side: int, height: int, width: int) -> Rectang
     return block.expanded(_FADE // 2 + side + _MARGIN, 1, Rectangle(0, 0, height, width))
 
 
+def guides_feature(count: int) -> Feature:
+    """Return what a plane's guides are to the network, so many of them."""
+    return Feature(GUIDES, 3 * count, 1)
+
+
 class PlaneGuides:
     """The guides of one plane.
 
@@ -93,7 +96,9 @@ class PlaneGuides:
     psf : PSF or PSFGrid
         Its blur.
     linear_light : bool
-        Whether the sRGB curve is undone first, see `wiener_guides`.
+        Whether the sRGB curve is undone first, see `deconvolved`.
+    count : int
+        Number of guides, see `deconvolved`.
     store : FeatureStore
         Where they are kept, of the plane's size; it is closed with them.
     device : torch.device
@@ -106,10 +111,12 @@ class PlaneGuides:
         plane: int,
         psf: AnyPSF,
         linear_light: bool,
+        count: int,
         store: FeatureStore,
         device: torch.device,
     ) -> None:
         self._view, self._plane, self._linear_light = view, plane, linear_light
+        self._count = count
         self._store: FeatureStore | None = store
         self._device = device
         self._kernels = torch.from_numpy(kernels_of(psf)).to(device)
@@ -125,12 +132,13 @@ class PlaneGuides:
             self._plane, slice(outer.top, outer.bottom), slice(outer.left, outer.right)
         )
         grey = self._view.axes.colour == "grey"
-        # (strength, colour, h, w). A colour at a time takes a third of the memory.
-        made = torch.zeros((len(REGULARISATION), 3, whole.height, whole.width), device=self._device)
+        # (guide, colour, h, w). A colour at a time takes a third of the memory.
+        made = torch.zeros((self._count, 3, whole.height, whole.width), device=self._device)
         for colour, values in enumerate(picture[:1] if grey else picture):
             light = torch.from_numpy(values)[None, None].to(self._device)
             for kernel, weight in self._kernels_for(whole):
-                guides = inside.crop(wiener_guides(light, kernel, self._linear_light)[0], 1)
+                guides = deconvolved(light, kernel, self._linear_light, self._count)
+                guides = inside.crop(guides[0], 1)
                 made[:, colour] += guides if weight is None else guides * weight
         if grey:
             made[:, 1:] = made[:, :1]

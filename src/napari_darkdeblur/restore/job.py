@@ -29,7 +29,7 @@ from .events import (
     Result,
     Retried,
 )
-from .guides import FEATURE, KEPT_AS, PlaneGuides
+from .guides import KEPT_AS, PlaneGuides, guides_feature
 from .image.pixels import PixelArray, PixelError
 from .image.plane_io import Output, PlaneIO, RestoreError
 from .image.view import ImageView
@@ -329,6 +329,7 @@ class Job:
 
     def _guides(self, plane: int) -> PlaneGuides | None:
         """Return what makes and keeps the guides of a plane that has a kernel."""
+        assert self.loaded is not None
         assert self.view is not None
         assert self.plan is not None
         psf = self._psf_or_none()
@@ -338,8 +339,10 @@ class Job:
             return None
         height, width = self.view.height, self.view.width
         storage, scratch = self.plan.storage[GUIDES], self.options.scratch
-        store = make_feature_store(FEATURE, height, width, KEPT_AS, storage, scratch, self.device)
-        return PlaneGuides(self.view, plane, psf, self.linear_light, store, self.device)
+        count = self.loaded.config.guides
+        feature = guides_feature(count)
+        store = make_feature_store(feature, height, width, KEPT_AS, storage, scratch, self.device)
+        return PlaneGuides(self.view, plane, psf, self.linear_light, count, store, self.device)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
         assert self.loaded is not None

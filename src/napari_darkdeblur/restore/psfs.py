@@ -192,9 +192,9 @@ def psf_of_plane(psf: AnyPSF | tuple[AnyPSF, ...], plane: int, planes: int) -> A
 
 def takes_guides(config: GeneratorConfig) -> bool:
     """Return whether a model can be given a kernel."""
-    from ..network.guides import REGULARISATION
+    from ..network.guides import GUIDE_COUNTS
 
-    return config.guides == len(REGULARISATION)
+    return config.guides in GUIDE_COUNTS
 
 
 def is_linear_light(light: Light, colour: ColourModel, dtype: np.dtype[Any]) -> tuple[bool, str]:
@@ -210,7 +210,7 @@ def is_linear_light(light: Light, colour: ColourModel, dtype: np.dtype[Any]) -> 
     Returns
     -------
     undo : bool
-        Whether values carry the sRGB curve, see `wiener_guides`.
+        Whether values carry the sRGB curve, see `deconvolved`.
     note : str
         A sentence for the user if it was decided here, else empty.
     """

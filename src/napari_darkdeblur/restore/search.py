@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import StoppedError
 from ..network import LoadedModel, find_kernel_net
-from ..network.guides import wiener_guides
+from ..network.guides import REGULARISATION, deconvolved
 from ..psf.estimation import CONFIDENT, estimate
 from ..psf.kernel import PSF, PSFError
 from ..psf.light import to_light
@@ -45,7 +45,7 @@ class ModelRestorer:
         On the device that it runs on. One that takes no guides is given the Wiener-filtered
         picture in the picture's place.
     linear_light : bool
-        See `wiener_guides`.
+        See `deconvolved`.
     precision : str
         See `RestoreOptions`.
     """
@@ -72,8 +72,10 @@ class ModelRestorer:
             given = [picture]
             if kernel is not None:
                 kernels = torch.from_numpy(np.array(kernel))[None].to(self._device)
-                guides = wiener_guides(picture, kernels, self._linear_light)
-                if takes_guides(self._loaded.config):
+                config = self._loaded.config
+                count = config.guides if takes_guides(config) else len(REGULARISATION)
+                guides = deconvolved(picture, kernels, self._linear_light, count)
+                if takes_guides(config):
                     given.append(guides)
                 else:
                     given = [guides[:, 3:6]]
@@ -92,7 +94,7 @@ def learned_candidates(image: Image, linear_light: bool, device: torch.device) -
     image : ndarray
         (H, W, 3) float32 in 0..1.
     linear_light : bool
-        See `wiener_guides`.
+        See `deconvolved`.
     device : torch.device
         Where it is asked.
 

@@ -17,7 +17,7 @@ from scipy import ndimage, signal
 
 from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel, library, list_models
-from napari_darkdeblur.network.guides import wiener_guides
+from napari_darkdeblur.network.guides import GUIDE_COUNTS, deconvolved
 from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion
 from napari_darkdeblur.psf.network import FORMAT, KernelNet, KernelNetConfig, KernelNetError
 from napari_darkdeblur.restore import (
@@ -65,6 +65,16 @@ def guided_model(folder: Path, **changes: object) -> LoadedModel:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return guided_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def models(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[int, LoadedModel]:
+    """Return a model for each number of guides that there is."""
+    few, all_of_them = GUIDE_COUNTS
+    return {
+        few: model,
+        all_of_them: guided_model(tmp_path_factory.mktemp("more"), guides=all_of_them),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +136,9 @@ def test_blocks_cover_the_plane_and_are_neither_huge_nor_slivers(height: int, wi
 def guides_of(image: np.ndarray, psf: PSF | PSFGrid, linear_light: bool = True) -> np.ndarray:
     """Return what the engine makes of a picture (H, W, 3): (9, H, W)."""
     height, width = image.shape[:2]
-    kept = make_feature_store(guides.FEATURE, height, width, guides.KEPT_AS, "memory", None, CPU)
-    plane = PlaneGuides(ImageView(image, "YXC"), 0, psf, linear_light, kept, CPU)
+    feature = guides.guides_feature(3)
+    kept = make_feature_store(feature, height, width, guides.KEPT_AS, "memory", None, CPU)
+    plane = PlaneGuides(ImageView(image, "YXC"), 0, psf, linear_light, 3, kept, CPU)
     for block in guide_blocks(height, width):
         plane.make(block)
     return plane.read(slice(0, height), slice(0, width))[0].float().numpy()
@@ -141,7 +152,7 @@ def test_blocks_fade_into_each_other_without_a_step(monkeypatch: pytest.MonkeyPa
     meeting = guide_blocks(600, 1200)[0].right
     assert meeting == 600
     picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-    at_once = wiener_guides(picture, torch.from_numpy(psf.kernel.copy())[None], False)[0].numpy()
+    at_once = deconvolved(picture, torch.from_numpy(psf.kernel.copy())[None], False)[0].numpy()
 
     def largest_step(made: np.ndarray) -> float:
         """Return how much neighbours differ more than in guides that are made at once."""
@@ -160,10 +171,12 @@ def test_blocks_fade_into_each_other_without_a_step(monkeypatch: pytest.MonkeyPa
 @settings(deadline=None, max_examples=15)
 @given(
     height=st.integers(1, 150), width=st.integers(1, 150), tile=st.integers(1, 90),
-    tiling=st.sampled_from(["exact", "local", "fast"]),
+    tiling=st.sampled_from(["exact", "local", "fast"]), count=st.sampled_from(GUIDE_COUNTS),
 )  # fmt: skip
-def test_tiles_do_not_show(model: LoadedModel, height: int, width: int, tile: int, tiling: str):
-    image = scene(height, width, 3)
+def test_tiles_do_not_show(
+    models: dict[int, LoadedModel], height: int, width: int, tile: int, tiling: str, count: int
+):
+    image, model = scene(height, width, 3), models[count]
     with pytest.MonkeyPatch.context() as patch:
         for name, pixels in (("_BLOCK", 32), ("_FADE", 8), ("_MARGIN", 8)):
             patch.setattr(guides, name, pixels)
@@ -178,7 +191,7 @@ def test_the_network_sees_the_guides_of_the_picture(model: LoadedModel):
     """The engine's result is the network's, given picture and guides as they were trained."""
     image = scene(48, 56, 3)
     picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-    made = wiener_guides(picture, torch.from_numpy(SHAKE.kernel.copy())[None])
+    made = deconvolved(picture, torch.from_numpy(SHAKE.kernel.copy())[None])
     with torch.no_grad():
         expected = model.network(torch.cat([picture, made], dim=1))[0].permute(1, 2, 0).numpy()
     restored = deblur(image, model, "cpu", psf=SHAKE)
@@ -294,12 +307,18 @@ def test_a_result_lies_where_its_image_lay(follows_guide: LoadedModel):
 # --- memory, progress, cancelling
 
 
-@pytest.mark.parametrize("tiling", ["whole", "exact", "local", "fast"])
+@pytest.mark.parametrize(
+    ("tiling", "count"), [("whole", 5), ("exact", 3), ("local", 5), ("fast", 3)]
+)
 @pytest.mark.parametrize("short", [False, True])
 def test_the_predicted_peak_is_never_less_than_the_real_one(
-    model: LoadedModel, tiling: str, short: bool, monkeypatch: pytest.MonkeyPatch
+    models: dict[int, LoadedModel],
+    tiling: str,
+    count: int,
+    short: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    image = scene(500, 700, 3)
+    image, model = scene(500, 700, 3), models[count]
     monkeypatch.setattr(planner._Planner, "_within_budget", lambda self, made: made)
     tile = None if tiling == "whole" else 128
     budget = 1 if short and tiling != "whole" else 10**10
@@ -307,10 +326,9 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
     chosen = make_plan(model.network, 500, 700, budget, tiling=tiling, tile=tile, kernel=side)
     view = ImageView(image, "YXC")
     with torch.no_grad(), PeakTracker() as tracker:
-        kept = make_feature_store(
-            guides.FEATURE, 500, 700, guides.KEPT_AS, chosen.storage["guides"], None, CPU
-        )
-        made = PlaneGuides(view, 0, SHAKE, True, kept, CPU)
+        feature, where = guides.guides_feature(count), chosen.storage["guides"]
+        kept = make_feature_store(feature, 500, 700, guides.KEPT_AS, where, None, CPU)
+        made = PlaneGuides(view, 0, SHAKE, True, count, kept, CPU)
         io = PlaneIO(view, 0, np.empty_like(image), model, made)
         for _ in restore_plane(model.network, chosen, io, io.bounds):
             pass
@@ -560,8 +578,8 @@ def test_guides_are_measured_once_for_each_size(model: LoadedModel, monkeypatch)
     measured = []
     original = costs.peak_bytes
     monkeypatch.setattr(costs, "peak_bytes", lambda *args: (measured.append(1), original(*args))[1])
-    costs.measure_guides(77, 79, 9, CPU)
-    costs.measure_guides(77, 79, 9, CPU)
+    costs.measure_guides(77, 79, 9, 3, CPU)
+    costs.measure_guides(77, 79, 9, 3, CPU)
     assert len(measured) == 1
     outer = with_margin(guide_blocks(2000, 2000)[4], 33, 2000, 2000)
     assert outer.height >= 660 + 2 * (33 + 32)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
-from napari_darkdeblur.network.guides import wiener as deconvolved
+from napari_darkdeblur.network.guides import wiener as wiener_filtered
 
 from ..validation import ValidationPair
 from .scores import PERFECT_DENOISER
@@ -129,8 +129,8 @@ def require_bm3d() -> Any:
 def wiener(pair: ValidationPair) -> Tensor:
     """Restore by a Wiener filter, at the strength whose result is nearest the truth.
 
-    How strong to be is known here only because the reference is; see `wiener_guides` for the
-    filter.
+    How strong to be is known here only because the reference is; see
+    `napari_darkdeblur.network.guides.wiener` for the filter.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def wiener(pair: ValidationPair) -> Tensor:
     """
     assert pair.kernel is not None
     light = srgb_to_linear(pair.blurred) if pair.linear_light else pair.blurred
-    found = deconvolved(light[None], pair.kernel[None], WIENER_REGULARISATION)
+    found = wiener_filtered(light[None], pair.kernel[None], WIENER_REGULARISATION)
     return _nearest([_encoded(image[0], pair) for image in found], pair)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...network import DarkDeblurNet, GeneratorConfig
-from ...network.guides import wiener_guides
+from ...network.guides import deconvolved
 from ...network.stages import IMAGE, Feature, Stage, StageInput, run_stages, stages_of
 from ...rectangle import Rectangle
 from ..devices import synchronize
@@ -91,10 +91,10 @@ def measure_costs(net: DarkDeblurNet) -> Costs:
         return _measured[key]
 
 
-_guides_measured: dict[tuple[int, int, int, torch.device], Cost] = {}
+_guides_measured: dict[tuple[int, int, int, int, torch.device], Cost] = {}
 
 
-def measure_guides(height: int, width: int, side: int, device: torch.device) -> Cost:
+def measure_guides(height: int, width: int, side: int, count: int, device: torch.device) -> Cost:
     """Measure what the guides of a block cost on a device, once per size and device.
 
     Parameters
@@ -103,6 +103,8 @@ def measure_guides(height: int, width: int, side: int, device: torch.device) -> 
         Size of the block in pixels, with what is read around it.
     side : int
         Width and height of the kernel.
+    count : int
+        Number of guides, see `deconvolved`.
     device : torch.device
         Where guides are computed.
 
@@ -111,12 +113,13 @@ def measure_guides(height: int, width: int, side: int, device: torch.device) -> 
     Cost
         Of one colour of such a block, its memory all in ``fixed_bytes``.
     """
-    key = (height, width, side, device)
+    key = (height, width, side, count, device)
 
     def run() -> object:
         kernel = torch.zeros((1, side, side), device=device)
         kernel[:, side // 2, side // 2] = 1
-        return wiener_guides(torch.zeros((1, 1, height, width), device=device), kernel)
+        light = torch.zeros((1, 1, height, width), device=device)
+        return deconvolved(light, kernel, count=count)
 
     with _measuring:
         if key not in _guides_measured:

@@ -44,11 +44,12 @@ _SAMPLES_PER_SIDE = 3
 # What reading, converting and writing pixels takes beside the network: a few float32 copies of
 # the three planes.
 _BYTES_PER_PIXEL = 72
-# What reading guides takes besides: as they are kept, in float32, and as the network has them.
-_BYTES_PER_GUIDED_PIXEL = 18 + 36 + 36
-# What a block of guides takes beside the deconvolution of one colour: the pixels, the guides in
-# float32, and as they are kept.
-_BYTES_PER_BLOCK_PIXEL = 12 + 36 + 2 * 18
+# What reading a guide takes besides: as they are kept, in float32, and as the network has them.
+_BYTES_PER_GUIDE_PIXEL = 6 + 12 + 12
+# What a block takes beside the deconvolution of one colour: its pixels, and each guide in float32
+# and as it is kept.
+_BYTES_PER_BLOCK_PIXEL = 12
+_BYTES_PER_BLOCK_GUIDE_PIXEL = 12 + 2 * 6
 # Allocators do not give back every hole, libraries take buffers of their own.
 _SLACK = 1.15
 _SLACK_BYTES = 64_000_000
@@ -117,7 +118,9 @@ def make_plan(
         raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
     planner = _Planner(net, height, width, budget, reserved, origin, ScratchFolder(scratch))
     if kernel is not None:
-        planner.guides = _Guides.of(height, width, kernel, kernels, planner.device)
+        planner.guides = _Guides.of(
+            height, width, kernel, kernels, net.config.guides, planner.device
+        )
     most = _LARGEST_WHOLE.get(planner.device.type, _LARGEST_WHOLE_ELSEWHERE)
     if tiling == "whole" or (tiling == "auto" and tile is None and height * width <= most):
         plan = planner.whole()
@@ -413,7 +416,8 @@ class _Planner:
     @property
     def _per_pixel(self) -> int:
         """Bytes that a pixel takes beside the network while it is read and written."""
-        return _BYTES_PER_PIXEL + (_BYTES_PER_GUIDED_PIXEL if self.guides is not None else 0)
+        guides = self.net.config.guides if self.guides is not None else 0
+        return _BYTES_PER_PIXEL + guides * _BYTES_PER_GUIDE_PIXEL
 
     # --- Sizes
 
@@ -474,12 +478,15 @@ class _Guides:
     seconds: float
 
     @classmethod
-    def of(cls, height: int, width: int, side: int, kernels: int, device: torch.device) -> _Guides:
+    def of(
+        cls, height: int, width: int, side: int, kernels: int, count: int, device: torch.device
+    ) -> _Guides:
         blocks = guide_blocks(height, width)
         outer = [with_margin(block, side, height, width) for block in blocks]
         largest = max(outer, key=lambda region: region.height * region.width)
-        cost = measure_guides(largest.height, largest.width, side, device)
-        beside = _BYTES_PER_BLOCK_PIXEL * largest.height * largest.width
+        cost = measure_guides(largest.height, largest.width, side, count, device)
+        beside = _BYTES_PER_BLOCK_PIXEL + count * _BYTES_PER_BLOCK_GUIDE_PIXEL
+        beside *= largest.height * largest.width
         seconds = 3 * kernels * sum(cost.seconds_per_pixel * r.height * r.width for r in outer)
         return cls(blocks, cost.bytes(0) + beside, seconds)
 
