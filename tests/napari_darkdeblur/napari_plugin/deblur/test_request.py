@@ -97,4 +97,4 @@ def test_options_go_into_the_settings_and_back():
 
 def test_the_choice_by_itself_is_left_to_the_engine():
     auto = ModelInfo("auto", Path("auto"), "Chooses.", automatic=True)
-    assert Request(grey(), auto).spec((0, 0)).options["model"] == "auto"
+    assert Request(grey(), auto).spec((0, 0)).options.model == "auto"
