@@ -28,7 +28,7 @@ from .pixels import (
     ValueRangeError,
     check_dtype,
 )
-from .values import Scan, scan
+from .values import ValueStatistics, value_statistics
 
 ValueRange: TypeAlias = Literal["dtype", "data", "percentile"] | tuple[float, float]
 
@@ -57,7 +57,7 @@ class ImageView:
         - ``"dtype"``: 0 and the dtype's greatest value for integers (32767 for int16), 0 and
           1 for floats. Values outside are an error.
         - ``"data"``: the least and the greatest finite value of the whole image.
-        - ``"percentile"``: its 0.1 and 99.9 percentiles (see `scan` for their precision), or
+        - ``"percentile"``: its 0.1 and 99.9 percentiles (see `value_statistics`), or
           the least and the greatest value where the percentiles are equal.
         - (black, white): these values.
 
@@ -101,9 +101,8 @@ class ImageView:
     Notes
     -----
     All values are read once, in strips of 16 MiB, if the dtype is float or int16, or the range
-    is not known otherwise; twice or more for percentiles of floats. What lies outside black and
-    white, the network sees cut off; it is added back to the result. So bright spots stay, and
-    nothing wraps around.
+    is not known otherwise. What lies outside black and white, the network sees cut off; it is
+    added back to the result. So bright spots stay, and nothing wraps around.
 
     Of planes with values that are not finite, the last one asked for is kept in memory,
     filled: 4 bytes for each value, and some 20 bytes for each pixel while it is being filled.
@@ -135,7 +134,8 @@ class ImageView:
         scanned = None
         # All that an unsigned integer can be lies within its dtype's range.
         if self.dtype.kind == "f" or limits is None or (source, self.dtype.kind) == ("dtype", "i"):
-            scanned = scan(self._strips, self.dtype, percentiles=source == "percentile")
+            count = self.axes.pixel_count * (1 if self.axes.colour == "grey" else 3)
+            scanned = value_statistics(self._strips(), count, percentiles=source == "percentile")
         self.extremes = scanned.extremes if scanned else None
         self.nonfinite = scanned.nonfinite if scanned else {}
         if self.nonfinite:
@@ -321,7 +321,7 @@ class ImageView:
         return filled
 
     def _check_values(
-        self, source: str, limits: tuple[float, float] | None, scanned: Scan | None
+        self, source: str, limits: tuple[float, float] | None, scanned: ValueStatistics | None
     ) -> tuple[float, float]:
         """Return black and white, and note what is unusual about the values.
 
