@@ -43,7 +43,8 @@ class ModelRestorer:
     ----------
     loaded : LoadedModel
         On the device that it runs on. One that takes no guides is given the Wiener-filtered
-        picture in the picture's place.
+        picture in the picture's place. Of the guides the search makes the Wiener filters alone:
+        Richardson and Lucy's iterations would take most of its time.
     linear_light : bool
         See `deconvolved`.
     precision : str
@@ -72,11 +73,10 @@ class ModelRestorer:
             given = [picture]
             if kernel is not None:
                 kernels = torch.from_numpy(np.array(kernel))[None].to(self._device)
-                config = self._loaded.config
-                count = config.guides if takes_guides(config) else len(REGULARISATION)
-                guides = deconvolved(picture, kernels, self._linear_light, count)
+                config, few = self._loaded.config, len(REGULARISATION)
+                guides = deconvolved(picture, kernels, self._linear_light, few)
                 if takes_guides(config):
-                    given.append(guides)
+                    given += [guides, picture.repeat(1, config.guides - few, 1, 1)]
                 else:
                     given = [guides[:, 3:6]]
             black, white = self._loaded.value_range
