@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from ...errors import DarkDeblurError
 from ...restore.options import RestoreOptions
 from ...restore.units import parse_bytes
@@ -57,19 +55,12 @@ class Options(EngineChoices):
     def value_range(self, layer: Image) -> ValueRange:
         """Return a layer's value range as `RestoreOptions` takes it.
 
-        ``"auto"`` is the range of the dtype for 8 bits and for RGB, whose values mean what they
-        are. Other grey images (a 12-bit camera's in uint16, floats in any units) rarely reach
-        from one end of their dtype to the other: there it is the percentiles.
-
         Raises
         ------
         OptionsError
             White is not above black.
         """
-        if self.values == "auto":
-            known = layer.rgb or np.dtype(layer.dtype) == np.uint8
-            return "dtype" if known else "percentile"
-        if self.values in ("dtype", "data", "percentile"):
+        if self.values in ("auto", "dtype", "data", "percentile"):
             return self.values
         low, high = layer.contrast_limits if self.values == "contrast" else (self.black, self.white)
         if not low < high:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 # The percentiles are 0.1 and 99.9: one value in so many may lie outside them at either end.
 ONE_IN = 1000
+
+# Gives each strip of an image as (plane, values); may be called again for another pass.
+Strips = Callable[[], Iterator[tuple[int, NDArray[Any]]]]
 
 
 @dataclass(frozen=True)

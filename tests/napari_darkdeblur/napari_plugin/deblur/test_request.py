@@ -35,7 +35,7 @@ def test_a_request_becomes_a_job():
     assert spec.region.start == (2, 0, 0)
     assert spec.array is layer.data
     assert spec.options == RestoreOptions(
-        MODEL.path, axes="TYX", value_range="percentile", tile=64, memory=4 * 10**9
+        MODEL.path, axes="TYX", value_range="auto", tile=64, memory=4 * 10**9
     )
 
 
@@ -45,7 +45,7 @@ def test_a_request_becomes_a_job():
         (Request(None, MODEL), "no image layer"),
         (Request(grey(), None), "No model"),
         (Request(grey(), replace(MODEL, usable=False, summary="It is broken.")), "broken"),
-        (Request(grey(dtype="int64"), MODEL), "int64"),
+        (Request(grey(dtype="bool"), MODEL), "bool"),
         (Request(grey(), MODEL, "TYX"), "TYX"),
         (Request(grey(), MODEL, "Y!"), "letters"),
         (Request(grey(), MODEL, area="shapes"), "Shapes layer"),
@@ -74,10 +74,7 @@ def test_the_canvas_shows_an_area_in_2d_only():
 @pytest.mark.parametrize(
     ("values", "layer", "expected"),
     [
-        ("auto", grey(dtype="uint8"), "dtype"),
-        ("auto", Image(np.zeros((4, 5, 3), np.float32), rgb=True), "dtype"),
-        ("auto", grey(), "percentile"),
-        ("auto", grey(dtype="float32"), "percentile"),
+        ("auto", grey(), "auto"),
         ("data", grey(dtype="uint8"), "data"),
         ("contrast", grey(contrast_limits=(3, 700)), (3.0, 700.0)),
     ],
