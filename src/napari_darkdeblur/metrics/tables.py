@@ -20,9 +20,8 @@ from ..errors import StoppedError
 from . import pixelwise, summaries
 from .bands import in_bands
 from .images import checked, checked_pair
-from .pixelwise import SSIM_HALO, SSIM_WINDOW, Values
+from .pixelwise import NOISE_WINDOW, SSIM_HALO, SSIM_WINDOW, Values
 from .with_reference import MS_SSIM_LEAST_SIDE, ms_ssim
-from .without_reference import NOISE_WINDOW
 
 
 @dataclass(frozen=True)
