@@ -27,12 +27,11 @@ from numpy.typing import NDArray
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
-from napari_darkdeblur.psf import PSF, similarity
+from napari_darkdeblur.psf import similarity
 from napari_darkdeblur.psf.estimation import CONFIDENT, POINT, Search
 from napari_darkdeblur.psf.judgement import CHOICE, CONFIDENCE, log_odds, preference
-from napari_darkdeblur.psf.network import KernelNet, find_kernels, read_kernel_net
 from napari_darkdeblur.restore import load_model
-from napari_darkdeblur.restore.search import ModelRestorer
+from napari_darkdeblur.restore.search import ModelRestorer, learned_candidates
 
 # One shake for the picture; several; none; a microscope. In shares of the pictures.
 DEGRADATIONS = (
@@ -86,17 +85,6 @@ def cropped(pixels: NDArray[Any], side: int, generator: np.random.Generator) -> 
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
-def given(finder: KernelNet | None, light: NDArray[np.float32]) -> list[PSF]:
-    """Return what the kernel network finds in a picture."""
-    if finder is None:
-        return []
-    tensor = torch.tensor(light, device=next(finder.parameters()).device).permute(2, 0, 1)
-    return [
-        PSF.from_array(kernel.cpu().numpy(), origin="the kernel network", confidence=confidence)
-        for kernel, confidence in find_kernels(finder, tensor)
-    ]
-
-
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the peak signal-to-noise ratio of values in 0..1, in dB."""
     return -10 * math.log10(max(float(((a - b) ** 2).mean()), 1e-12))
@@ -105,9 +93,7 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 def collect(arguments: argparse.Namespace) -> None:
     """Search pictures for their shakes, and write what came of every candidate."""
     model = load_model(arguments.model, arguments.device)
-    finder = None
-    if arguments.kernel_net is not None:
-        finder = read_kernel_net(arguments.kernel_net).to(arguments.device).eval()
+    device = torch.device(arguments.device)
     with arguments.file.open("w") as file:
         numbers = range(arguments.part - 1, arguments.count, arguments.parts)
         for picture in pictures(arguments.photographs, numbers, arguments.seed):
@@ -116,7 +102,8 @@ def collect(arguments: argparse.Namespace) -> None:
             restorer = ModelRestorer(model, linear_light)
             start = time.perf_counter()
             search = Search(blurred, restorer, linear_light=linear_light)
-            candidates = search.candidates(MAX_RADIUS, given(finder, search.light))
+            learned = learned_candidates(blurred, linear_light, device)
+            candidates = search.candidates(MAX_RADIUS, learned)
             seconds = time.perf_counter() - start
             plain = psnr(restorer.blind(blurred), sharp)
             true = psnr(restorer.guided(blurred, kernel), sharp)
@@ -291,7 +278,6 @@ def main() -> None:
     step = steps.add_parser("collect", help="make pictures and search them")
     step.add_argument("file", type=Path)
     step.add_argument("--model", required=True, help="name or weights file")
-    step.add_argument("--kernel-net", type=Path, help="its kernels are judged, too")
     step.add_argument("--photographs", type=Path, required=True)
     step.add_argument("--count", type=int, default=400)
     step.add_argument("--seed", type=int, default=1, help="another one for the table")

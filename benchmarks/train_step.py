@@ -16,18 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from darkdeblur_trainer.batches import TrainingImages, batches
 from darkdeblur_trainer.config import LossConfig, TrainConfig
 from darkdeblur_trainer.config_files import load_config
 from darkdeblur_trainer.data import ImageCache
 from darkdeblur_trainer.discriminator import adversarial_loss
-from darkdeblur_trainer.feed import TrainingImages, batches
-from darkdeblur_trainer.learners import Learners
-from darkdeblur_trainer.parallel import Processes
+from darkdeblur_trainer.distributed import ProcessGroup
 from darkdeblur_trainer.perceptual import VggFeatures
-from darkdeblur_trainer.precision import computes_bf16
-from darkdeblur_trainer.step import TrainingStep
+from darkdeblur_trainer.precision import supports_bf16
 from darkdeblur_trainer.synthesis import PairSynthesizer
+from darkdeblur_trainer.train_state import TrainState
 from darkdeblur_trainer.training import torch_settings
+from darkdeblur_trainer.training_step import TrainingStep
 from napari_darkdeblur.restore import choose_device
 
 from .timing import print_table
@@ -83,21 +83,23 @@ def random_images(count: int = 16, side: int = 1024) -> TrainingImages:
     pixels = torch.randint(0, 256, (size,), dtype=torch.uint8, generator=generator)
     sides = torch.full((count,), side)
     offsets = torch.arange(count) * (side**2 * 3)
-    return TrainingImages((ImageCache(pixels, sides, sides, offsets, ("noise",) * count),))
+    return TrainingImages(
+        (ImageCache(pixels, sides, sides, offsets, torch.full_like(sides, 8), ("noise",) * count),)
+    )
 
 
 def training_steps(
     config: TrainConfig, device: torch.device, vgg: VggFeatures
 ) -> tuple[TrainingStep, TrainingStep]:
-    """Return a step with all terms, and one of the same learners with L1 and MS-SSIM only."""
-    processes = Processes(0, 1, device)
-    learners = Learners(config, device, None)
+    """Return a step with all terms, and one of the same networks with L1 and MS-SSIM only."""
+    group = ProcessGroup.single(device)
+    state = TrainState(config, device)
     vgg = vgg.to(device, memory_format=torch.channels_last)
     two_terms = LossConfig.model_validate({"features": 0, "adversarial": 0})
     plain = config.model_copy(update={"losses": two_terms})
     return (
-        TrainingStep(config, learners, vgg, processes),
-        TrainingStep(plain, learners, None, processes),
+        TrainingStep(config, state, vgg, group),
+        TrainingStep(plain, state, None, group),
     )
 
 
@@ -110,7 +112,7 @@ def measure(
     meets both.
     """
     synthesizer = PairSynthesizer(config.synthesis, config.seed, device, compile=config.compile)
-    precisions = ["fp32", "bf16"] if computes_bf16(device) else ["fp32"]
+    precisions = ["fp32", "bf16"] if supports_bf16(device) else ["fp32"]
     parts = {
         precision: parts_of(
             config.model_copy(update={"precision": precision}), device, vgg, synthesizer
@@ -142,16 +144,16 @@ def parts_of(
 ) -> dict[str, Callable[[], object]]:
     """Return the parts of a step, by name; each can be run any number of times."""
     step, plain = training_steps(config, device, vgg)
-    feed = batches(config, random_images(), synthesizer, Processes(0, 1, device), 0)
-    given, sharp = next(feed)
-    blurred = given[:, :3]
-    restored = step.restore(0, given, sharp)[0].detach()
+    stream = batches(config, random_images(), synthesizer, ProcessGroup.single(device), 0)
+    inputs, sharp = next(stream)
+    blurred = inputs[:, :3]
+    restored = step.generate(inputs).detach()
     pull = torch.full_like(restored, 1 / restored.numel())
     blocks = iter(range(0, 10**9, synthesizer.block_size))
 
     def generator() -> None:
-        plain.learners.optimizer_g.zero_grad()
-        plain.generate(given).backward(pull)
+        plain.state.generator.zero_grad()
+        plain.generate(inputs).backward(pull)
 
     def two_terms() -> None:
         candidate = restored.clone().requires_grad_()
@@ -163,19 +165,19 @@ def parts_of(
 
     def discriminator() -> None:
         candidate = restored.clone().requires_grad_()
-        adversarial_loss(step.judge(blurred, candidate), real=True).backward()
+        adversarial_loss(step.discriminate(blurred, candidate), real=True).backward()
         step.update_discriminator(blurred, restored, sharp)
 
     return {
-        "pairs": lambda: next(feed),
+        "pairs": lambda: next(stream),
         "kernels": lambda: synthesizer.kernels([next(blocks)]),
         "generator": generator,
         "L1 and MS-SSIM": two_terms,
-        "optimizer": lambda: plain.follow_gradient(0),
+        "optimizer": lambda: plain.apply_gradients(0),
         "VGG": features,
         "discriminator": discriminator,
-        "plain step": lambda: plain(0, *next(feed)),
-        "step": lambda: step(0, *next(feed)),
+        "plain step": lambda: plain(0, *next(stream)),
+        "step": lambda: step(0, *next(stream)),
     }
 
 
@@ -200,7 +202,7 @@ def clock_of(device: torch.device) -> Callable[[Time], float]:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a GPU has done all that it was given."""
+    """Wait until a GPU has done all that it was inputs."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -212,17 +214,17 @@ def work(config: TrainConfig, vgg: VggFeatures) -> dict[str, float]:
     step, plain = training_steps(eager, meta, copy.deepcopy(vgg))
     side = config.patch
     blurred = torch.empty(config.batch_size, 3, side, side, device=meta)
-    given = blurred.repeat(1, 1 + config.generator.guides, 1, 1)
+    inputs = blurred.repeat(1, 1 + config.generator.guides, 1, 1)
     restored = torch.empty_like(blurred).requires_grad_()
 
     def discriminator_losses() -> Iterator[Tensor]:
-        yield adversarial_loss(step.judge(blurred, restored), real=True)
-        step.learners.discriminator.requires_grad_(True)
+        yield adversarial_loss(step.discriminate(blurred, restored), real=True)
+        step.state.discriminator.requires_grad_(True)
         for candidate in (blurred, restored.detach()):
-            yield adversarial_loss(step.learners.discriminator(blurred, candidate), real=True)
+            yield adversarial_loss(step.state.discriminator(blurred, candidate), real=True)
 
     losses: dict[str, Callable[[], Iterator[Tensor]]] = {
-        "generator": lambda: iter([plain.generate(given).sum()]),
+        "generator": lambda: iter([plain.generate(inputs).sum()]),
         "VGG": lambda: iter([step.objective.feature_loss(restored, blurred)]),
         "discriminator": discriminator_losses,
     }

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from darkdeblur_trainer.acceptance.objects import object_table, read_objects
-from darkdeblur_trainer.acceptance.scores import INPUT, PERFECT_DENOISER, rows
-from darkdeblur_trainer.acceptance.tables import gain_table, of_models, read_csv, table
-from darkdeblur_trainer.acceptance.ways import PSF_LABELS
+from darkdeblur_trainer.benchmark.methods import PSF_LABELS
+from darkdeblur_trainer.benchmark.objects import object_table, read_objects
+from darkdeblur_trainer.benchmark.scores import INPUT, PERFECT_DENOISER, summarize
+from darkdeblur_trainer.benchmark.tables import gain_table, of_models, read_csv, table
 from napari_darkdeblur.cli import main
 from napari_darkdeblur.weights import DEFAULT_MODEL
 
@@ -57,8 +57,8 @@ def run_demo() -> str:
 
 def result_tables() -> list[tuple[Path, str, str]]:
     """Return the documents with tables of results: the document, the mark, the table."""
-    lines = rows(read_csv(RESULTS))
-    short = [line for line in lines if line.way in IN_README]
+    lines = summarize(read_csv(RESULTS))
+    short = [line for line in lines if line.method in IN_README]
     details = table(of_models(lines), ["unblurred"], markdown=True)
     tables = [
         (README, "results", gain_table(short, markdown=True)),

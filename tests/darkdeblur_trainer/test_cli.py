@@ -307,4 +307,4 @@ def test_validate_measures_own_frames(photographs, tmp_path, capsys):
 def test_prepare_fills_the_cache(photographs, tmp_path, capsys):
     assert main(["prepare", str(photographs), "--cache", str(tmp_path)]) == 0
     assert "3 images" in capsys.readouterr().out
-    assert list(tmp_path.glob("*.u8"))
+    assert list(tmp_path.glob("*.pixels"))

@@ -12,7 +12,7 @@ import torch
 from darkdeblur_trainer.checkpoint import CheckpointFolder
 from darkdeblur_trainer.cli import main
 from darkdeblur_trainer.export import export_run
-from darkdeblur_trainer.records import RunError, source_revision
+from darkdeblur_trainer.run_folder import RunError, source_revision
 from darkdeblur_trainer.synthesis import Degradation
 from darkdeblur_trainer.training import fit
 from darkdeblur_trainer.validation import degraded, validate
@@ -44,8 +44,8 @@ def test_an_exported_run_restores_images_with_its_averaged_weights(run, tmp_path
     model = load_weights(file)
     state = CheckpointFolder(run / "checkpoints").load_latest()
     weights = model.network.state_dict()
-    assert weights.keys() == state["average"].keys()
-    for name, value in state["average"].items():
+    assert weights.keys() == state["ema"].keys()
+    for name, value in state["ema"].items():
         assert torch.equal(weights[name], value)
     assert any(not torch.equal(weights[n], v) for n, v in state["generator"].items())
 

@@ -53,11 +53,11 @@ def test_every_term_can_be_switched_off_or_start_late():
         {"features": 0, "ms_ssim": 0, "adversarial": {"weight": 1, "from_step": 5}}
     )
     objective = Objective(losses, None)
-    judge = lambda candidate: candidate.mean(dim=(1, 2, 3))  # noqa: E731
-    assert set(objective(4, restored, sharp, judge)) == {"l1"}
-    assert set(objective(5, restored, sharp, judge)) == {"l1", "adversarial"}
-    assert not objective.adversarial_at(4)
-    assert objective.adversarial_at(5)
+    discriminate = lambda candidate: candidate.mean(dim=(1, 2, 3))  # noqa: E731
+    assert set(objective(4, restored, sharp, discriminate)) == {"l1"}
+    assert set(objective(5, restored, sharp, discriminate)) == {"l1", "adversarial"}
+    assert not objective.is_adversarial_at(4)
+    assert objective.is_adversarial_at(5)
 
 
 def test_the_structure_loss_is_zero_only_for_the_same_image():

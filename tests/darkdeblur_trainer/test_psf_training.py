@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from darkdeblur_trainer.cli import main
 from darkdeblur_trainer.psf_training import (
     Settings,
     coarser,
     fit,
     kernel_loss,
-    main,
     resized,
     rms_radius,
     schedule,
@@ -95,7 +95,8 @@ def test_another_file_is_no_kernel_network(tmp_path):
 
 
 def test_a_folder_without_photographs_is_a_users_mistake(tmp_path, capsys):
-    code = main(["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--minutes", "0.1"])
+    run = str(tmp_path / "run")
+    code = main(["fit-psf", "--data", str(tmp_path), "--out", run, "--minutes", "0.1"])
     assert code == 2
     assert str(tmp_path) in capsys.readouterr().err
 

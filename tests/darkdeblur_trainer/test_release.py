@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from darkdeblur_trainer.config_files import load_config
-from darkdeblur_trainer.learners import learning_rate
 from darkdeblur_trainer.synthesis import PairSynthesizer
+from darkdeblur_trainer.train_state import learning_rate
 from darkdeblur_trainer.training import fit
 from napari_darkdeblur.network import GeneratorConfig, load_weights
 

@@ -19,17 +19,18 @@ from PIL import Image
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from darkdeblur_trainer import precision, training
+from darkdeblur_trainer import precision, training_setup
+from darkdeblur_trainer.batches import batches, load_images
 from darkdeblur_trainer.checkpoint import CheckpointFolder
 from darkdeblur_trainer.config import ConfigError, OptimizerConfig
 from darkdeblur_trainer.config_files import load_config, parse_config
-from darkdeblur_trainer.feed import batches, load_images
-from darkdeblur_trainer.learners import Learners, learning_rate
-from darkdeblur_trainer.parallel import Processes
-from darkdeblur_trainer.records import Recorder, RecordError, RunError, RunFolder
-from darkdeblur_trainer.step import TrainingStep
+from darkdeblur_trainer.distributed import ProcessGroup
+from darkdeblur_trainer.metrics_logger import MetricsError, MetricsLogger
+from darkdeblur_trainer.run_folder import RunError, RunFolder
 from darkdeblur_trainer.synthesis import PairSynthesizer
+from darkdeblur_trainer.train_state import TrainState, learning_rate
 from darkdeblur_trainer.training import TrainingError, fit
+from darkdeblur_trainer.training_step import TrainingStep
 from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
 
 from .conftest import TINY, scene
@@ -97,13 +98,17 @@ class Run:
 def assert_same_run(one: Run, other: Run) -> None:
     first, second = one.state(), other.state()
     assert first["step"] == second["step"] == TINY["steps"]
-    for part in ("generator", "average", "discriminator"):
+    for part in ("generator", "ema", "discriminator"):
         for name, value in first[part].items():
             assert torch.equal(value, second[part][name]), f"{part}.{name} differs"
-    for part in ("optimizer_g", "optimizer_d"):
-        for index, moments in first[part]["state"].items():
+    ours, theirs = (
+        [*state["generator_optimizers"], state["discriminator_optimizer"]]
+        for state in (first, second)
+    )
+    for optimizer, same in zip(ours, theirs, strict=True):
+        for index, moments in optimizer["state"].items():
             for name, value in moments.items():
-                assert torch.equal(value, second[part]["state"][index][name])
+                assert torch.equal(value, same["state"][index][name])
     assert one.records() == other.records()
 
 
@@ -248,7 +253,7 @@ def test_two_processes_train_like_one_and_resume(uninterrupted, photographs, tmp
             if isinstance(value, float):
                 # Sums over two halves are rounded differently; Adam amplifies that a little.
                 assert ours[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
-    for part in ("generator", "average", "discriminator"):
+    for part in ("generator", "ema", "discriminator"):
         for name, value in uninterrupted.state()[part].items():
             # A weight moves by up to the learning rate, 1e-3, in each of 12 steps.
             assert torch.allclose(run.state()[part][name], value, rtol=1e-2, atol=1e-3), name
@@ -259,12 +264,12 @@ def test_two_processes_are_given_the_halves_of_what_one_is_given(
 ):
     images = load_images(tiny_config, photographs, tmp_path)
 
-    def given(rank: int, world_size: int) -> Iterator[tuple[torch.Tensor, ...]]:
-        processes = Processes(rank, world_size, torch.device("cpu"))
+    def shard(rank: int, world_size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        group = ProcessGroup(rank, world_size, torch.device("cpu"))
         synthesizer = PairSynthesizer(tiny_config.synthesis, tiny_config.seed)
-        return batches(tiny_config, images, synthesizer, processes, 0)
+        return batches(tiny_config, images, synthesizer, group, 0)
 
-    one, first, second = given(0, 1), given(0, 2), given(1, 2)
+    one, first, second = shard(0, 1), shard(0, 2), shard(1, 2)
     for _ in range(3):
         for whole, *halves in zip(next(one), next(first), next(second), strict=True):
             torch.testing.assert_close(torch.cat(halves), whole, rtol=0, atol=1e-6)
@@ -293,7 +298,7 @@ def test_a_mistake_ends_all_processes(photographs, tmp_path):
 def test_the_weights_beside_a_checkpoint_are_those_it_holds(uninterrupted):
     weights = load_weights(uninterrupted.out / "weights.safetensors")
     assert weights.provenance["steps"] == TINY["steps"]
-    for name, value in uninterrupted.state()["average"].items():
+    for name, value in uninterrupted.state()["ema"].items():
         assert torch.equal(weights.network.state_dict()[name], value)
 
 
@@ -399,17 +404,17 @@ def test_a_number_that_is_none_stops_and_the_last_checkpoint_goes_on(
         "cache_folder": tmp_path,
         "progress": False,
     }
-    whole = Learners.set_learning_rate
+    whole = TrainState.set_learning_rate
     calls = 0
 
-    def break_step_six(self: Learners, rate: float) -> None:
+    def break_step_six(self: TrainState, rate: float) -> None:
         nonlocal calls
         calls += 1
         if calls == 6:
             next(getattr(self, part).parameters()).data.fill_(float("nan"))
         whole(self, rate)
 
-    monkeypatch.setattr(Learners, "set_learning_rate", break_step_six)
+    monkeypatch.setattr(TrainState, "set_learning_rate", break_step_six)
     with pytest.raises(TrainingError, match=r"no longer a finite number.*checkpoint is step 4"):
         fit(config, photographs, tmp_path / "run", **options)
     monkeypatch.undo()
@@ -429,8 +434,8 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(
         return seconds
 
     # Also on a processor without the instructions, where it is slow but the same.
-    monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
-    monkeypatch.setattr(precision, "_seconds", measured(faster))
+    monkeypatch.setattr(precision, "supports_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "time_step", measured(faster))
     slower = {"fp32": "bf16", "bf16": "fp32"}[faster]
     auto = tiny_config.model_copy(update={"precision": "auto"})
     folder = RunFolder(tmp_path / "auto")
@@ -439,11 +444,11 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(
     assert f"Precision {faster}: a step takes" in told
     assert f"1000 ms in {faster}" in told
     # Now the other one is faster, but the run has begun.
-    monkeypatch.setattr(precision, "_seconds", measured(slower))
+    monkeypatch.setattr(precision, "time_step", measured(slower))
     options = {"cache_folder": tmp_path, "progress": False}
     assert fit(auto, photographs, folder.path, **options).step == TINY["steps"]
     assert folder.config().precision == faster
-    assert folder.facts()["seconds_per_step"] == {faster: 1.0, slower: 2.0}
+    assert folder.run_info()["seconds_per_step"] == {faster: 1.0, slower: 2.0}
     # Measuring has changed nothing: the run is the one whose precision was given.
     given = tiny_config.model_copy(update={"precision": faster})
     fit(given, photographs, tmp_path / "given", **options)
@@ -451,7 +456,7 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(
         CheckpointFolder(tmp_path / name / "checkpoints").load_latest()
         for name in ("auto", "given")
     )
-    for part in ("generator", "average", "discriminator"):
+    for part in ("generator", "ema", "discriminator"):
         for name, value in ours[part].items():
             assert torch.equal(value, theirs[part][name]), f"{part}.{name}"
     other = tiny_config.model_copy(update={"precision": slower})
@@ -462,8 +467,8 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(
 def test_without_bf16_instructions_auto_is_fp32_and_bf16_is_warned_of(
     tiny_config, photographs, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(precision, "computes_bf16", lambda device: False)
-    monkeypatch.setattr(training, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "supports_bf16", lambda device: False)
+    monkeypatch.setattr(training_setup, "supports_bf16", lambda device: False)
     options = {"cache_folder": tmp_path, "max_minutes": 0}
     auto = tiny_config.model_copy(update={"precision": "auto"})
     fit(auto, photographs, tmp_path / "auto", **options)
@@ -476,10 +481,10 @@ def test_without_bf16_instructions_auto_is_fp32_and_bf16_is_warned_of(
 
 def test_both_precisions_are_really_timed(tiny_config):
     cpu = torch.device("cpu")
-    if not precision.computes_bf16(cpu):
+    if not precision.supports_bf16(cpu):
         pytest.skip("this processor has no instructions for bf16")
     batch = tuple(torch.rand(2, 2, 3, 112, 112))
-    times = precision.measure_precisions(tiny_config, batch, None, Processes(0, 1, cpu))
+    times = precision.measure_precisions(tiny_config, batch, None, ProcessGroup(0, 1, cpu))
     assert set(times) == {"fp32", "bf16"}
     assert all(seconds > 0 for seconds in times.values())
 
@@ -554,8 +559,8 @@ def test_records_that_cannot_be_written_say_so(tmp_path):
         pytest.skip("this system has no /dev/full")
     folder = RunFolder(tmp_path)
     folder.metrics.symlink_to(full)
-    recorder = Recorder(folder, 0, 10, enabled=True, progress=False)
-    with pytest.raises(RecordError, match="No space left"), recorder:
+    recorder = MetricsLogger(folder, 0, 10, enabled=True, progress=False)
+    with pytest.raises(MetricsError, match="No space left"), recorder:
         recorder.scalars(1, {"loss/total": 1.0})
 
 

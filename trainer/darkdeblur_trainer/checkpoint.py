@@ -25,7 +25,7 @@ class CheckpointFolder:
     Parameters
     ----------
     folder : pathlib.Path
-        Made when the first one is saved.
+        Folder for checkpoints, which is made when the first one is saved.
     keep : int
         How many are kept; older ones are removed after a new one is safely written.
     """
@@ -48,7 +48,7 @@ class CheckpointFolder:
         Parameters
         ----------
         step : int
-            Steps done.
+            Number of steps done.
         state : dict
             Tensors, numbers, strings and containers of those.
 

@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DarkDeblurError as error:
         # Imported late: torch takes seconds, and --help needs none of it.
         from .checkpoint import CheckpointError
-        from .records import RecordError
+        from .metrics_logger import MetricsError
         from .training import TrainingError
 
-        if isinstance(error, (TrainingError, CheckpointError, RecordError)):
+        if isinstance(error, (TrainingError, CheckpointError, MetricsError)):
             return _complain("stopped", error, 1)
         return _complain("error", error, USER_ERROR)
     except OSError as error:

@@ -44,6 +44,10 @@ class DataConfig(_Section):
         GoPro and REDS, as the paper does (section 2.3.1), and every image of other folders.
     split : str, optional
         A list of the images to train on, one name a line, or ExDark's; see `read_split`.
+    value_range : tuple of float, optional
+        Values of black and of white in the image files. By default 0 and 255 of 8-bit images, 0
+        and 1 of floating-point ones; of 16-bit images 0 and the smallest 2^n - 1 that holds
+        nearly all of their values, see `common_value_ranges`.
     workers : int
         Loader processes; 0 loads in the training process. Does not change any result.
     """
@@ -52,7 +56,15 @@ class DataConfig(_Section):
     blurred: str | None = None
     every: CountOrNone = None
     split: str | None = None
+    value_range: tuple[float, float] | None = None
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @field_validator("value_range")
+    @classmethod
+    def _from_black_to_white(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"black is below white, {list(value)} is not so")
+        return value
 
     @property
     def frame_step(self) -> int:
@@ -68,7 +80,7 @@ class TermConfig(_Section):
     Parameters
     ----------
     weight : float
-        Its factor; 0 switches it off.
+        Factor of the term in the objective; 0 switches it off.
     from_step : int
         First step at which it counts.
     """
@@ -109,17 +121,17 @@ class OptimizerConfig(_Section):
     Parameters
     ----------
     method : {"adam", "muon"}
-        Of the generator; see `Muon`. The discriminator has Adam.
+        Optimizer of the generator; see `build_optimizers`. The discriminator has Adam.
     learning_rate : float
-        Peak value.
+        Peak learning rate, which warm-up leads to.
     betas : tuple of float
         Decay of Adam's running averages.
     schedule : {"constant", "cosine"}
-        What follows the warm-up.
+        Course of the learning rate after the warm-up.
     warmup_steps : int
         Steps over which the rate grows linearly from 0.
     final_learning_rate : float
-        Where the cosine ends.
+        Learning rate at the end of the cosine.
     clip_norm : float, optional
         Largest norm of the generator's gradient.
     """
@@ -179,7 +191,7 @@ class LogConfig(_Section):
     images : int, optional
         Grids of blurred, restored and sharp patches to TensorBoard.
     gradient_shares : int, optional
-        How much each term pulls at the output.
+        Share of each term in the gradient at the output; costs a backward pass a term.
     """
 
     scalars: Count = 50
@@ -196,11 +208,11 @@ class CheckpointConfig(_Section):
     Parameters
     ----------
     every : int, optional
-        Steps between checkpoints.
+        Number of steps between checkpoints.
     minutes : float, optional
         Minutes between checkpoints, beside those that ``every`` asks for.
     keep : int
-        How many are kept.
+        Number of newest checkpoints that are kept.
     """
 
     every: CountOrNone = 1000
@@ -216,7 +228,7 @@ class TrainConfig(_Section):
     seed : int
         All randomness follows from it and the sample's index.
     steps : int
-        Length of the run.
+        Number of steps of the run.
     batch_size : int
         Samples a step, over all processes together.
     patch : int
@@ -226,10 +238,10 @@ class TrainConfig(_Section):
     discriminator_width : int
         Channels of the discriminator's first layer.
     synthesis : tuple of Degradation
-        What is done to sharp crops; not used with paired data.
+        Degradations of sharp crops; not used with paired data.
     known_kernels : KnownKernels
-        What a generator with guides is told of the blur; not used without guides or with paired
-        data.
+        Kernels that a generator with guides is trained with; not used without guides or with
+        paired data.
     ema_decay : float, optional
         Decay of the moving average of the generator's weights, which is what is validated and
         exported; none exports the weights themselves.

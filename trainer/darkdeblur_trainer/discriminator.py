@@ -97,7 +97,7 @@ class Discriminator(nn.Module):
         Parameters
         ----------
         blurred, candidate : Tensor
-            (N, 3, H, W) in 0..1.
+            Blurred images and candidates for sharp ones, (N, 3, H, W) in 0..1.
 
         Returns
         -------

@@ -12,7 +12,7 @@ from napari_darkdeblur.network import DarkDeblurNet, save_weights
 
 from .checkpoint import CheckpointError, CheckpointFolder
 from .config import TrainConfig
-from .records import RunError, RunFolder
+from .run_folder import RunError, RunFolder
 
 
 def export_run(
@@ -29,7 +29,7 @@ def export_run(
     Parameters
     ----------
     run : pathlib.Path
-        A run's folder.
+        Folder of the run.
     output : pathlib.Path
         The file, ending in ``.safetensors``.
     dtype : torch.dtype
@@ -37,7 +37,7 @@ def export_run(
     summary : str, optional
         The card's line; by default made from the run.
     licence : str
-        Licence of the weights.
+        Licence of the weights, which is written into the file.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -63,7 +63,7 @@ def export_run(
     provenance = training_summary(folder, config, state)
     return save_weights(
         output,
-        _released(config, state),
+        _inference_network(config, state),
         provenance,
         summary=_line(config, state) if summary is None else summary,
         licence=licence,
@@ -78,11 +78,11 @@ def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any])
     Parameters
     ----------
     folder : RunFolder
-        The run's.
+        Folder of the run.
     config : TrainConfig
-        Of the run.
+        Configuration of the run.
     state : dict
-        What the checkpoint holds.
+        Content of the checkpoint.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any])
         It cannot be written (a full disk, say). The earlier file and the checkpoint stay.
     """
     provenance = training_summary(folder, config, state)
-    network, line = _released(config, state), _line(config, state)
+    network, line = _inference_network(config, state), _line(config, state)
     try:
         save_weights(folder.weights, network, provenance, summary=line, overwrite=True)
     except (OSError, SafetensorError) as error:
@@ -100,11 +100,11 @@ def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any])
         ) from error
 
 
-def _released(config: TrainConfig, state: dict[str, Any]) -> DarkDeblurNet:
+def _inference_network(config: TrainConfig, state: dict[str, Any]) -> DarkDeblurNet:
     """Return the generator of a checkpoint: the moving average of the weights, if one is kept."""
     with torch.device("meta"):  # no numbers of its own
         network = DarkDeblurNet(config.generator)
-    network.load_state_dict(state["average"] or state["generator"], assign=True)
+    network.load_state_dict(state["ema"] or state["generator"], assign=True)
     return network
 
 
@@ -129,7 +129,7 @@ def training_summary(
         "synthesis": [d.model_dump(mode="json") for d in config.synthesis]
         if config.data.layout == "sharp"
         else config.data.layout,
-        "run": folder.facts(),
+        "run": folder.run_info(),
         "validation": folder.last_validation(state["step"]),
     }
 

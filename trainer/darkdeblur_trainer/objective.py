@@ -122,7 +122,7 @@ class Objective:
         self.features = features
         self.autocast = autocast
 
-    def adversarial_at(self, step: int) -> bool:
+    def is_adversarial_at(self, step: int) -> bool:
         """Whether the adversarial term (and so the discriminator) is on at a step."""
         return self.config.adversarial.on_at(step)
 
@@ -131,17 +131,17 @@ class Objective:
         step: int,
         restored: Tensor,
         sharp: Tensor,
-        judge: Callable[[Tensor], Tensor],
+        discriminate: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """Return the weighted terms by name; their sum is what the generator minimises.
 
         Parameters
         ----------
         step : int
-            Decides which terms are on.
+            Number of steps done before, which decides which terms are on.
         restored, sharp : Tensor
             (N, 3, H, W) fp32; sharp in 0..1.
-        judge : callable
+        discriminate : callable
             Maps candidates to the discriminator's logits.
 
         Returns
@@ -159,7 +159,7 @@ class Objective:
             terms["features"] = config.features.weight * self.feature_loss(restored, sharp)
         if config.adversarial.on_at(step):
             terms["adversarial"] = config.adversarial.weight * adversarial_loss(
-                judge(restored), real=True
+                discriminate(restored), real=True
             )
         return terms
 
@@ -181,7 +181,7 @@ def gradient_shares(terms: dict[str, Tensor], restored: Tensor) -> dict[str, flo
     terms : dict of Tensors
         Weighted scalars that depend on ``restored``; the graph is kept.
     restored : Tensor
-        The generator's output.
+        Output of the generator, with its graph.
 
     Returns
     -------

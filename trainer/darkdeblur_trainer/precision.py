@@ -1,4 +1,4 @@
-"""What the networks compute in, measured on the run's own device."""
+"""Precision in which the networks compute, chosen by measurement on the run's own device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from napari_darkdeblur.restore.devices import synchronize
 
 from .config import TrainConfig
-from .learners import Learners
-from .parallel import Processes
+from .distributed import ProcessGroup
 from .perceptual import VggFeatures
-from .step import TrainingStep
+from .train_state import TrainState
+from .training_step import TrainingStep
 
 NetworkPrecision = Literal["fp32", "bf16"]
 _PRECISIONS: tuple[NetworkPrecision, ...] = ("fp32", "bf16")
@@ -23,13 +23,13 @@ _PRECISIONS: tuple[NetworkPrecision, ...] = ("fp32", "bf16")
 _ROUNDS = 3
 
 
-def computes_bf16(device: torch.device) -> bool:
+def supports_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bf16; without them it is far slower than fp32.
 
     Parameters
     ----------
     device : torch.device
-        A CUDA device or a CPU. On x86 the instructions are AVX-512 BF16 or AMX.
+        CUDA device or CPU that is asked. On x86 the instructions are AVX-512 BF16 or AMX.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -37,55 +37,56 @@ def computes_bf16(device: torch.device) -> bool:
         asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         # These ask the processor; oneDNN's own question is also answered yes where it emulates.
         return any(getattr(torch.cpu, name, bool)() for name in asked)
+    # A private question: where torch no longer answers it, fp32 is the safe choice.
+    probe = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(available and probe is not None and probe())
 
 
 def measure_precisions(
     config: TrainConfig,
     batch: tuple[Tensor, ...],
     vgg: VggFeatures | None,
-    processes: Processes,
+    group: ProcessGroup,
 ) -> dict[NetworkPrecision, float]:
     """Return how long a step of a run takes in each precision that its device computes in.
 
     Steps of copies are measured, in turn, so that whatever else the machine does meets both
-    precisions; the terms are those of the run's first step. All processes must call it.
+    precisions; the terms are those of the run's first step. Every rank must call it.
 
     Parameters
     ----------
     config : TrainConfig
-        Of the run.
+        Configuration of the run.
     batch : tuple of Tensor
-        This process's share of a batch, as `batches` yields it.
+        This rank's shard of a batch, as `batches` yields it.
     vgg : VggFeatures, optional
-        See `TrainingStep`.
-    processes : Processes
-        Those that share the run.
+        Feature network, where the feature term is on; see `TrainingStep`.
+    group : ProcessGroup
+        Processes that share the run.
 
     Returns
     -------
     dict of float
-        Seconds of the fastest of several steps, a mean over processes; empty if the device
-        of any process computes in fp32 only, so that there is nothing to choose.
+        Seconds of the fastest of several steps, averaged over ranks; empty if the device
+        of any rank computes in fp32 only, so that there is nothing to choose.
     """
-    if processes.agree(int(not computes_bf16(processes.device))):
+    if group.all_reduce_max(int(not supports_bf16(group.device))):
         return {}
-    # Each process for itself: what they would send each other is the same in both precisions.
-    alone = Processes(0, 1, processes.device)
+    # Each rank for itself: what they would send each other is the same in both precisions.
+    alone = ProcessGroup.single(group.device)
     steps = []
     for precision in _PRECISIONS:
         copied = config.model_copy(update={"precision": precision})
-        learners = Learners(copied, processes.device, None)
-        steps.append(TrainingStep(copied, learners, vgg, alone))
-    rounds = [
-        [_seconds(step, batch, processes.device) for step in steps] for _ in range(1 + _ROUNDS)
-    ]
-    fastest = processes.mean(torch.tensor(rounds[1:]).amin(dim=0).to(processes.device))
+        state = TrainState(copied, group.device)
+        steps.append(TrainingStep(copied, state, vgg, alone))
+    rounds = [[time_step(step, batch, group.device) for step in steps] for _ in range(1 + _ROUNDS)]
+    fastest = group.all_reduce_mean(torch.tensor(rounds[1:]).amin(dim=0).to(group.device))
     return dict(zip(_PRECISIONS, fastest.tolist(), strict=True))
 
 
-def _seconds(step: TrainingStep, batch: tuple[Tensor, ...], device: torch.device) -> float:
+def time_step(step: TrainingStep, batch: tuple[Tensor, ...], device: torch.device) -> float:
+    """Return the seconds that a step takes on a batch, as `batches` yields it."""
     synchronize(device)
     started = time.perf_counter()
     step(0, *batch)

@@ -1,4 +1,4 @@
-"""Training of the network that finds blur kernels: ``python -m darkdeblur_trainer.psf_training``.
+"""Training of the network that estimates blur kernels (``darkdeblur-train fit-psf``).
 
 The schedule follows the clock, not a number of steps: a run of three minutes on any machine ends
 with its learning rate at zero. The same command continues a run that was stopped.
@@ -6,8 +6,6 @@ with its learning rate at zero. The same command continues a run that was stoppe
 
 from __future__ import annotations
 
-import argparse
-import copy
 import dataclasses
 import json
 import math
@@ -26,7 +24,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_darkdeblur.atomic import atomic_write
-from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.network.guides import srgb_to_linear
 from napari_darkdeblur.psf.network import (
     FORMAT,
@@ -36,16 +33,15 @@ from napari_darkdeblur.psf.network import (
     gradients,
 )
 
+from .average_meter import AverageMeter
+from .batches import load_images
 from .checkpoint import CheckpointFolder
-from .data import (
-    CropSampler,
-    ImageCache,
-    cache_images,
-    default_cache_folder,
-    find_images,
-)
-from .muon import Muon
+from .config import TrainConfig
+from .data import CropSampler, DataError, ImageCache, default_cache_folder
+from .distributed import ProcessGroup
+from .optimizers import build_optimizers
 from .synthesis import Degradation, Pairs, PairSynthesizer
+from .train_state import ExponentialMovingAverage
 
 SIMILAR = 0.85
 _RMS_BOUNDS = (1.5, 3.0, 6.0)
@@ -71,30 +67,30 @@ _COARSER, _QUOTIENT, _EDGES, _CONFIDENCE = 0.5, 0.3, 0.3, 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a run is made of.
+    """Length of a run and everything that concerns learning.
 
     Parameters
     ----------
     minutes : float
         Length of the run, counted from the first step; the schedule follows it.
     batch : int
-        Samples per step.
+        Number of samples in a step.
     crop : int
-        Height and width in pixels of the training crops.
+        Height and width of the training crops in pixels.
     learning_rate : float
-        Of Muon (and of Adam for what is no matrix), before it falls as a cosine to zero.
+        Peak learning rate of Muon and Adam, which falls as a cosine to zero.
     warmup : float
-        Share of the run in which the learning rate rises to its value.
+        Share of the run in which the learning rate rises to its peak.
     ema_decay : float
-        Decay per step of the weights' running average, which is what is written and validated.
+        Decay per step of the weights' EMA, which is what is written and validated.
     clip_norm : float
-        Norm to which a larger gradient is shortened.
+        Largest norm of the gradient; a longer one is scaled down to it.
     held_out : int
-        Every how manyeth photograph is kept aside for the validation.
+        Spacing of the photographs that are held out for validation: 12 holds out every twelfth.
     validation : int
-        Samples of the validation at the end.
+        Number of samples of the validation at the end.
     seed : int
-        Of the first weights, the crops and the blur.
+        Seed of the initial weights, the crops and the blur.
     """
 
     minutes: float = 3.0
@@ -107,6 +103,77 @@ class Settings:
     held_out: int = 12
     validation: int = 768
     seed: int = 1
+
+
+class KernelNetState:
+    """Network, EMA, optimizers and clock of a run: its resumable training state.
+
+    Parameters
+    ----------
+    config : KernelNetConfig
+        Architecture of the network.
+    settings : Settings
+        Settings of the run.
+    device : torch.device
+        Device to train on.
+    """
+
+    def __init__(self, config: KernelNetConfig, settings: Settings, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.net = KernelNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = ExponentialMovingAverage(self.net, settings.ema_decay)
+        self.optimizers = build_optimizers(
+            self.net.parameters(), "muon", lr=settings.learning_rate, betas=(0.9, 0.99)
+        )
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's time that is over."""
+        return self.seconds / (60 * self.settings.minutes)
+
+    def set_learning_rate(self) -> float:
+        """Set the learning rate that belongs to the time; return it."""
+        rate = self.settings.learning_rate * schedule(self.progress, self.settings.warmup)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return rate
+
+    def update(self, loss: Tensor) -> None:
+        """Back-propagate a loss and update weights and EMA."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = list(self.net.parameters())
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm, foreach=True)
+        # A gradient that is not finite would end the run: such a step only goes on as before.
+        for parameter in parameters:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.ema.update(self.net, self.step)
+        self.step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that resuming needs."""
+        return {
+            "net": self.net.state_dict(),
+            "ema": self.ema.network.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned."""
+        self.net.load_state_dict(state["net"])
+        self.ema.network.load_state_dict(state["ema"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.seconds = state["step"], state["seconds"]
 
 
 def fit(
@@ -131,26 +198,28 @@ def fit(
     data : pathlib.Path
         Folder of sharp photographs.
     out : pathlib.Path
-        The run's folder: ``kernel-net.safetensors``, ``log.jsonl``, ``validation.json`` and
+        Folder of the run: ``kernel-net.safetensors``, ``log.jsonl``, ``validation.json`` and
         ``checkpoints``.
     settings : Settings
-        Length of the run and all that concerns learning.
+        Length of the run and everything that concerns learning.
     config : KernelNetConfig, optional
-        The network; the default one if not given.
+        Architecture of the network; the default one if not given.
     recipe : sequence of Degradation
-        What is done to the photographs. Blur must happen in linear light.
+        Degradations of the photographs. Blur must happen in linear light.
     device : torch.device or str, optional
-        Where to train; a GPU by default, if there is one.
+        Device to train on; a GPU by default, if there is one.
     cache_folder : pathlib.Path, optional
-        Where decoded photographs are kept; the user's cache folder by default.
+        Folder for decoded photographs; by default in the user's cache folder.
     compile : bool
         Whether the network is compiled.
     half : bool
         Whether the weights file holds 16-bit numbers.
-    log_seconds, save_seconds : float
-        How often a line is written, and how often weights and checkpoint are.
+    log_seconds : float
+        Seconds between lines of the log.
+    save_seconds : float
+        Seconds between checkpoints, with each of which the weights file is replaced.
     max_steps : int, optional
-        Stop after so many steps of this call, as an interruption would.
+        Number of steps of this call after which to stop, as an interruption would.
 
     Returns
     -------
@@ -162,128 +231,123 @@ def fit(
     DataError
         Photographs are missing or unusable.
     CheckpointError
-        There are checkpoints, but none can be read.
+        A checkpoint cannot be written, or there are some but none can be read.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out.mkdir(parents=True, exist_ok=True)
-    config = config or KernelNetConfig()
-    train_images, held_out = load_images(
+    photographs, held_out = load_photographs(
         data, cache_folder or default_cache_folder(), settings, device
     )
-    synthesizer = PairSynthesizer(recipe, settings.seed, device)
-    sampler = CropSampler((train_images,), settings.crop + 2 * synthesizer.margin, settings.seed)
-    torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = True
-    net = KernelNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(net).requires_grad_(False)
-    optimizer = Muon(net.parameters(), lr=settings.learning_rate)
+    state = KernelNetState(config or KernelNetConfig(), settings, device)
     checkpoints = CheckpointFolder(out / "checkpoints", keep=1)
-    step, elapsed_before = 0, 0.0
-    state = checkpoints.load_latest()
-    if state is not None:
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, elapsed_before = state["step"], state["elapsed"]
-    forward = torch.compile(net, dynamic=False) if compile else net
-    parameters, averaged = list(net.parameters()), list(average.parameters())
-
-    def keep() -> None:
-        content = {
-            "net": net.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "elapsed": elapsed,
-        }
-        checkpoints.save(step, content)
-        write_weights(average, out / "kernel-net.safetensors", half=half)
-
+    saved = checkpoints.load_latest()
+    if saved is not None:
+        state.load_state_dict(saved)
+    parameter_count = sum(parameter.numel() for parameter in state.net.parameters())
     print(
-        f"{len(train_images)} photographs to train on, {len(held_out)} kept aside; "
-        f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters; {device}",
+        f"{len(photographs)} photographs to train on, {len(held_out)} held out; "
+        f"{parameter_count / 1e6:.2f} M parameters; {device}",
         flush=True,
     )
-    sums: dict[str, Tensor] = {}
-    first_step = logged_step = step
-    begin = time.perf_counter()
-    logged_at = saved_at = elapsed = elapsed_before
-    # How far the GPU may lag behind: the clock must show what is done, not what is asked for.
-    in_flight: deque[torch.cuda.Event] = deque()
-    while elapsed < 60 * settings.minutes and (max_steps is None or step - first_step < max_steps):
-        progress = elapsed / (60 * settings.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * schedule(progress, settings.warmup)
-
-        samples = range(step * settings.batch, (step + 1) * settings.batch)
-        with torch.no_grad():
-            pairs = synthesizer(sampler(samples)[0], samples)
-            light = to_light(pairs.blurred, pairs)
-        with torch.autocast(device.type, torch.bfloat16):
-            estimate = forward(light)
-        terms = losses(estimate, pairs)
-        optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
-        # A gradient that is not finite would end the run: such a step only goes on as before.
-        for parameter in parameters:
-            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
-        optimizer.step()
-        with torch.no_grad():
-            # The first steps' weights are forgotten sooner.
-            decay = min(settings.ema_decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(averaged, parameters, 1 - decay)
-        step += 1
-
-        for name, value in terms.items():
-            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        if device.type == "cuda":
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-            in_flight.append(event)
-            if len(in_flight) > 4:
-                in_flight.popleft().synchronize()
-        elapsed = elapsed_before + time.perf_counter() - begin
-        if elapsed - logged_at >= log_seconds:
-            means = (torch.stack(list(sums.values())) / (step - logged_step)).tolist()
-            elapsed = elapsed_before + time.perf_counter() - begin
-            rate = (step - logged_step) * settings.batch / (elapsed - logged_at)
-            record = {
-                "step": step,
-                "seconds": round(elapsed, 1),
-                "samples_per_second": round(rate, 1),
-                "learning_rate": optimizer.param_groups[0]["lr"],
-            } | {name: round(value, 4) for name, value in zip(sums, means, strict=True)}
-            _log(out, record)
-            sums, logged_step, logged_at = {}, step, elapsed
-        if elapsed - saved_at >= save_seconds:
-            keep()
-            saved_at = elapsed
-    keep()
-    if elapsed < 60 * settings.minutes:
+    _train(
+        state, photographs, recipe, checkpoints, out,
+        compile=compile, half=half, log_seconds=log_seconds, save_seconds=save_seconds,
+        max_steps=max_steps,
+    )  # fmt: skip
+    if state.progress < 1:
         return {}
-    result = validate(average, held_out, recipe, settings)
+    result = validate(state.ema.network, held_out, recipe, settings)
     with atomic_write(out / "validation.json") as part:
         part.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(table(result), flush=True)
     return result
 
 
-def load_images(
+def _train(
+    state: KernelNetState,
+    photographs: ImageCache,
+    recipe: Sequence[Degradation],
+    checkpoints: CheckpointFolder,
+    out: Path,
+    *,
+    compile: bool,
+    half: bool,
+    log_seconds: float,
+    save_seconds: float,
+    max_steps: int | None,
+) -> None:
+    """Train until the time is over; see `fit`."""
+    settings, device = state.settings, photographs.pixels.device
+    synthesizer = PairSynthesizer(recipe, settings.seed, device)
+    sampler = CropSampler((photographs,), settings.crop + 2 * synthesizer.margin, settings.seed)
+    forward = torch.compile(state.net, dynamic=False) if compile else state.net
+    meter, group = AverageMeter(device), ProcessGroup.single(device)
+    first_step = logged_step = state.step
+    logged_at = saved_at = before = state.seconds
+    begin = time.perf_counter()
+    # How far the GPU may lag behind: the clock must show what is done, not what is asked for.
+    in_flight: deque[torch.cuda.Event] = deque()
+    while state.progress < 1 and (max_steps is None or state.step - first_step < max_steps):
+        learning_rate = state.set_learning_rate()
+        samples = range(state.step * settings.batch, (state.step + 1) * settings.batch)
+        with torch.no_grad():
+            pairs = synthesizer(sampler(samples)[0], samples)
+            light = to_light(pairs.blurred, pairs)
+        with torch.autocast(device.type, torch.bfloat16):
+            estimate = forward(light)
+        terms = losses(estimate, pairs)
+        state.update(terms["loss"])
+        meter.update({name: value.detach() for name, value in terms.items()})
+        if device.type == "cuda":
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+            in_flight.append(event)
+            if len(in_flight) > 4:
+                in_flight.popleft().synchronize()
+        state.seconds = before + time.perf_counter() - begin
+        if state.seconds - logged_at >= log_seconds:
+            averages = meter.compute_and_reset(group)
+            state.seconds = before + time.perf_counter() - begin
+            done = (state.step - logged_step) * settings.batch
+            record = {
+                "step": state.step,
+                "seconds": round(state.seconds, 1),
+                "samples_per_second": round(done / (state.seconds - logged_at), 1),
+                "learning_rate": learning_rate,
+            }
+            _log(out, record | {name: round(float(value), 4) for name, value in averages.items()})
+            logged_step, logged_at = state.step, state.seconds
+        if state.seconds - saved_at >= save_seconds:
+            _save(state, checkpoints, out, half=half)
+            saved_at = state.seconds
+    _save(state, checkpoints, out, half=half)
+
+
+def _save(state: KernelNetState, checkpoints: CheckpointFolder, out: Path, *, half: bool) -> None:
+    """Write a checkpoint, and the EMA's weights for `read_kernel_net`."""
+    checkpoints.save(state.step, state.state_dict())
+    write_weights(state.ema.network, out / "kernel-net.safetensors", half=half)
+
+
+def load_photographs(
     data: Path, cache_folder: Path, settings: Settings, device: torch.device
 ) -> tuple[ImageCache, ImageCache]:
-    """Decode a folder's photographs; return those to train on and those kept aside, on a device."""
-    files = find_images(data)
-    if len(files) < 2:
-        raise DarkDeblurError(
-            f"{data} holds {len(files)} photograph(s); at least two are needed, "
+    """Decode a folder's photographs; return those to train on and those held out, on a device."""
+    images = load_images(TrainConfig(), data, cache_folder)
+    for line in images.describe():
+        print(line, file=sys.stderr)
+    (cache,) = images.caches
+    if len(cache) < 2:
+        raise DataError(
+            f"{data} holds {len(cache)} photograph(s) that can be used; at least two are needed, "
             "one to train on and one to validate with."
         )
-    every = min(settings.held_out, len(files))
-    aside = set(files[every - 1 :: every])
-    train = cache_images([file for file in files if file not in aside], cache_folder)
-    held_out = cache_images([file for file in files if file in aside], cache_folder)
-    return train.to(device), held_out.to(device)
+    every = min(settings.held_out, len(cache))
+    places = range(len(cache))
+    aside = [place for place in places if (place + 1) % every == 0]
+    kept = [place for place in places if (place + 1) % every]
+    return cache.select(kept).to(device), cache.select(aside).to(device)
 
 
 def schedule(progress: float, warmup: float) -> float:
@@ -305,9 +369,9 @@ def losses(estimate: KernelEstimate, pairs: Pairs) -> dict[str, Tensor]:
     Parameters
     ----------
     estimate : KernelEstimate
-        What the network found.
+        Output of the network.
     pairs : Pairs
-        The pictures it was found in.
+        Pairs whose blurred pictures were its input.
 
     Returns
     -------
@@ -375,7 +439,7 @@ def kernel_loss(kernels: Tensor, target: Tensor) -> Tensor:
     Parameters
     ----------
     kernels, target : Tensor
-        (N, K, K), each of sum 1.
+        Kernels that are compared, (N, K, K), each of sum 1.
 
     Returns
     -------
@@ -412,7 +476,7 @@ def similarity(kernels: Tensor, target: Tensor) -> Tensor:
     Parameters
     ----------
     kernels, target : Tensor
-        (N, K, K), not negative.
+        Kernels that are compared, (N, K, K), not negative.
 
     Returns
     -------
@@ -452,16 +516,16 @@ def validate(
     settings: Settings,
     crop: int | None = None,
 ) -> dict[str, Any]:
-    """Measure how similar the kernels found are to the true ones, on photographs kept aside.
+    """Measure how similar the kernels found are to the true ones, on photographs held out.
 
     Parameters
     ----------
     net : KernelNet
-        What is judged.
+        Network that is validated.
     images : ImageCache
         Sharp photographs, on the network's device.
     recipe : sequence of Degradation
-        What is done to them.
+        Degradations of the photographs.
     settings : Settings
         Its ``validation`` says how many samples; they are the same in every run.
     crop : int, optional
@@ -576,41 +640,3 @@ def _log(out: Path, record: dict[str, Any]) -> None:
     print("  ".join(f"{name} {value:.4g}" for name, value in record.items()), flush=True)
     with (out / "log.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 for a mistake in what was given."""
-    parser = argparse.ArgumentParser(
-        prog="python -m darkdeblur_trainer.psf_training",
-        description="Train the network that finds blur kernels, or continue a run that stopped.",
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of sharp photographs")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--device", help="cuda or cpu; a GPU by default, if there is one")
-    parser.add_argument("--cache", type=Path, help="folder for decoded photographs")
-    parser.add_argument("--compile", action="store_true", help="compile the network")
-    parser.add_argument("--fp16", action="store_true", help="write 16-bit weights")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
-        )
-    arguments = parser.parse_args(argv)
-    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)}
-    try:
-        fit(
-            arguments.data,
-            arguments.out,
-            Settings(**values),
-            device=arguments.device,
-            cache_folder=arguments.cache,
-            compile=arguments.compile,
-            half=arguments.fp16,
-        )
-    except DarkDeblurError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,7 @@ from napari_darkdeblur.network import DarkDeblurNet
 from napari_darkdeblur.network.guides import deconvolved
 
 from .config import ValidationConfig
-from .data import ImageCache
+from .data import ImageCache, as_unit_range
 from .synthesis import Degradation, PairSynthesizer
 
 # Validation pairs must not depend on the run's seed: runs are compared by them.
@@ -31,7 +31,7 @@ class ValidationPair:
     group : str
         What the pair counts towards: the degradation's name, or ``"pairs"``.
     name : str
-        The image's file name.
+        File name of the image.
     blurred, sharp : Tensor
         (3, H, W) in 0..1; (1, H, W) if grey.
     kernel : Tensor, optional
@@ -69,7 +69,7 @@ def validation_pairs(
     Parameters
     ----------
     config : ValidationConfig
-        How many, how large, and how degraded.
+        Number and size of the pairs, and their degradations.
     caches : tuple of ImageCache
         Sharp images, or blurred and sharp ones.
     """
@@ -78,7 +78,7 @@ def validation_pairs(
     if len(caches) == 2:
         for index in range(count):
             blurred, sharp = (
-                central_crop(cache.image(index), config.crop).float() / 255 for cache in caches
+                central_crop(as_unit_range(cache.image(index)), config.crop) for cache in caches
             )
             pairs.append(ValidationPair("pairs", caches[0].names[index], blurred, sharp))
         return pairs
@@ -104,11 +104,11 @@ def degraded(
     Parameters
     ----------
     group : str
-        What the pairs count towards.
+        Name of the group that the pairs belong to.
     images : iterable of (str, Tensor)
-        Names and sharp images, (3, H, W) uint8.
+        Names and sharp images, (3, H, W) uint8 or float32 in 0..1.
     degradation : Degradation
-        What is done to them.
+        Degradation that makes the blurred images.
     crop : int
         Side in pixels of the central crop.
     clean : bool
@@ -142,9 +142,9 @@ def validate(
     network : nn.Module
         On ``device``; maps (1, 3, H, W) to the same shape. Its mode is kept.
     pairs : list of ValidationPair
-        See `validation_pairs`.
+        Pairs to validate on, as `validation_pairs` returned them.
     device : torch.device
-        Where the network is.
+        Device on which the network is.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ def add_to(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..data import cache_images, default_cache_folder, find_images
+    from ..batches import load_images
+    from ..config import TrainConfig
+    from ..data import default_cache_folder
 
     folder = arguments.cache or default_cache_folder()
-    cache = cache_images(find_images(arguments.data), folder, progress=True)
-    megapixels = float((cache.heights * cache.widths).sum()) / 1e6
-    print(f"{len(cache)} images, {megapixels:.1f} megapixels, in {folder}.")
-    return 0
+    images = load_images(TrainConfig(), arguments.data, folder, progress=True)
+    for line in images.describe():
+        print(line, file=sys.stderr)
+    (cache,) = images.caches
+    print(f"{len(cache)} images, {cache.megapixels:.1f} megapixels, in {folder}.")
+    return 1 if images.left_out else 0

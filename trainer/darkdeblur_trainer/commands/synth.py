@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def add_to(commands: Any) -> None:
     synth.add_argument("output", type=Path, metavar="OUT", help="folder for the pairs")
     _add_synthesis(synth)
     synth.add_argument("--each", type=int, default=1, help="pairs to make of every image")
+    options.add_cache(synth)
     synth.add_argument("--overwrite", action="store_true")
     synth.set_defaults(run=_synth)
 
@@ -38,23 +40,26 @@ def _add_synthesis(parser: argparse.ArgumentParser) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> int:
-    from ..synthesis_files import degradation_from_options, write_pairs
+    from ..synthesis.files import degradation_from_options, write_pairs
 
     degradation = degradation_from_options(arguments.preset, arguments.set)
-    count = write_pairs(
+    count, left_out = write_pairs(
         arguments.input,
         arguments.output,
         degradation,
         seed=arguments.seed,
         each=arguments.each,
+        cache_folder=arguments.cache,
         overwrite=arguments.overwrite,
     )
+    for path, why in left_out.items():
+        print(f"Left out: {path}: {why}", file=sys.stderr)
     print(f"Wrote {count} pairs to {arguments.output}.")
-    return 0
+    return 1 if left_out else 0
 
 
 def _kernels(arguments: argparse.Namespace) -> int:
-    from ..synthesis_files import degradation_from_options, write_kernel_sheet
+    from ..synthesis.files import degradation_from_options, write_kernel_sheet
 
     degradation = degradation_from_options(arguments.preset, arguments.set)
     write_kernel_sheet(

@@ -1,8 +1,9 @@
-"""``darkdeblur-train validate``: the acceptance tables."""
+"""``darkdeblur-train validate``: the benchmark on synthesised pairs."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from . import options
 if TYPE_CHECKING:
     import torch
 
-    from ..acceptance.ways import Way
+    from ..benchmark.methods import Method
 
 PSFS = ("none", "true", "auto")
 GROUPS = ("sizes", "varying", "smooth-shake", "paper", "unblurred", "microscopy")
@@ -115,49 +116,54 @@ def add_to(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from napari_darkdeblur.restore import choose_device
 
-    from ..acceptance.curves import curves, write_curves
-    from ..acceptance.frames import grey_frames
-    from ..acceptance.groups import acceptance_groups, group_pairs
-    from ..acceptance.objects import object_pairs, object_scores, object_table, write_objects
-    from ..acceptance.plot import draw_curves, require_matplotlib
-    from ..acceptance.scores import rows, scores
-    from ..acceptance.tables import gain_table, of_models, table, write_csv
-    from ..config import ValidationConfig
+    from ..batches import load_images
+    from ..benchmark.curves import curves, draw_curves, require_matplotlib, write_curves
+    from ..benchmark.groups import benchmark_groups, grey_frames, group_pairs
+    from ..benchmark.objects import object_pairs, object_scores, object_table, write_objects
+    from ..benchmark.scores import score_methods, summarize
+    from ..benchmark.tables import gain_table, of_models, table, write_csv
+    from ..config import TrainConfig, ValidationConfig
     from ..config_files import parse_section
-    from ..data import cache_images, default_cache_folder, find_images
+    from ..data import ImageCache, default_cache_folder
 
     outputs = _outputs(arguments)
     if arguments.curves is not None:
         require_matplotlib()
     names = arguments.group or list(GROUPS)
-    groups = acceptance_groups([name for name in names if name != "none"], arguments.set)
+    groups = benchmark_groups([name for name in names if name != "none"], arguments.set)
     config = parse_section(ValidationConfig, {"images": arguments.images, "crop": arguments.crop})
     device = choose_device(arguments.device)
     models = _models(arguments)
-    ways = dict(models)
+    methods = dict(models)
     if not arguments.no_baselines:
-        ways |= _baselines(arguments.denoiser)
+        methods |= _baselines(arguments.denoiser)
     show = not arguments.quiet
     folder = arguments.cache or default_cache_folder()
-    cache = cache_images(find_images(arguments.data), folder, progress=show)
+
+    def load(given: Path) -> ImageCache:
+        images = load_images(TrainConfig(), given, folder, show)
+        for line in images.describe():
+            print(line, file=sys.stderr)
+        return images.caches[0]
+
+    cache = load(arguments.data)
     frames, nuclei = (
-        None if given is None else cache_images(find_images(given), folder, progress=show)
-        for given in (arguments.frames, arguments.nuclei)
+        None if given is None else load(given) for given in (arguments.frames, arguments.nuclei)
     )
 
     count = min(config.images, len(cache))
     with _one_thread_a_worker(device) as workers:
         if groups:
-            found = scores(
+            found = score_methods(
                 group_pairs(groups, cache, frames, config.images, config.crop),
-                ways,
+                methods,
                 workers=workers,
                 total=sum(group.count(config.images, len(cache)) for group in groups),
                 progress=show,
             )
             if arguments.csv is not None:
                 write_csv(arguments.csv, found)
-            lines = rows(found)
+            lines = summarize(found)
             unblurred = [group.name for group in groups if group.degradation.unblurred == 1]
             print(f"{count} photographs, {config.crop} pixels a side, {device}:\n")
             print(gain_table(lines, markdown=arguments.markdown))
@@ -165,7 +171,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(table(of_models(lines), unblurred, markdown=arguments.markdown))
         if arguments.curves is not None:
             few = min(count, CURVE_IMAGES)
-            points = curves(cache, few, config.crop, ways, workers=workers, progress=show)
+            points = curves(cache, few, config.crop, methods, workers=workers, progress=show)
             write_curves(arguments.curves.with_suffix(".csv"), points)
             draw_curves(arguments.curves, points, _caption(few, config.crop))
         if arguments.measurements is not None:
@@ -201,12 +207,12 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def _models(arguments: argparse.Namespace) -> dict[str, Way]:
-    """Return ways of restoring by models, by what the table calls them."""
+def _models(arguments: argparse.Namespace) -> dict[str, Method]:
+    """Return methods of restoring by models, by what the table calls them."""
     from napari_darkdeblur.network import list_models
     from napari_darkdeblur.restore import load_model, takes_guides
 
-    from ..acceptance.ways import PSF_LABELS, model_way
+    from ..benchmark.methods import PSF_LABELS, model_method
 
     psfs = list(dict.fromkeys(arguments.psf.split(",")))
     for psf in psfs:
@@ -219,7 +225,7 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
         raise CommandError(f"--psf {arguments.psf} measures nothing: none of the models takes one.")
     found = [model.name for model in models]
     tilings = arguments.tiling or ["whole"]
-    ways: dict[str, Way] = {}
+    methods: dict[str, Method] = {}
     for model, text in zip(models, given, strict=True):
         # Two files of the same name in different folders are told apart by what was typed.
         label = model.name if found.count(model.name) == 1 else text
@@ -229,19 +235,19 @@ def _models(arguments: argparse.Namespace) -> dict[str, Way]:
             for tiling in tilings:
                 name = label + PSF_LABELS[psf]
                 name += "" if len(tilings) == 1 else f", {tiling}"
-                ways[name] = model_way(model, psf, tiling)
-    return ways
+                methods[name] = model_method(model, psf, tiling)
+    return methods
 
 
-def _baselines(denoiser: str) -> dict[str, Way]:
+def _baselines(denoiser: str) -> dict[str, Method]:
     """Return all that is not a model, with one of the plain denoisers."""
-    from ..acceptance.baselines import BASELINES, require_bm3d, require_wavelets
+    from ..benchmark.baselines import BASELINES, require_bm3d, require_wavelets
 
     require_wavelets()
     if denoiser == "bm3d":
         require_bm3d()
     other = "BM3D" if denoiser == "nl-means" else "NL-means"
-    return {name: way for name, way in BASELINES.items() if name != other}
+    return {name: method for name, method in BASELINES.items() if name != other}
 
 
 @contextmanager
@@ -264,7 +270,7 @@ def _one_thread_a_worker(device: torch.device) -> Iterator[int]:
 
 
 def _caption(count: int, crop: int) -> str:
-    from ..acceptance.curves import BLUR, EXPOSURE, NOISE
+    from ..benchmark.curves import BLUR, EXPOSURE, NOISE
 
     return (
         f"{count} photographs of {crop} pixels, camera shake in linear light. While one setting "

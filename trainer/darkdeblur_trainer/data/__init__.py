@@ -1,7 +1,13 @@
 """Where training images come from: cached sharp photographs and paired folders."""
 
 from .crops import CropSampler
-from .image_cache import ImageCache, cache_images, default_cache_folder
+from .image_cache import (
+    ImageCache,
+    as_unit_range,
+    cache_images,
+    common_value_ranges,
+    default_cache_folder,
+)
 from .layouts import DataError, PairedFiles, find_images, find_pairs, images_by_stem, read_split
 
 __all__ = [
@@ -9,7 +15,9 @@ __all__ = [
     "DataError",
     "ImageCache",
     "PairedFiles",
+    "as_unit_range",
     "cache_images",
+    "common_value_ranges",
     "default_cache_folder",
     "find_images",
     "find_pairs",

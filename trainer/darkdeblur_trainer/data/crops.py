@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..synthesis.sample_random import SampleRandom, Stream, sample_numbers
-from .image_cache import ImageCache
+from ..synthesis.sample_random import SampleRandom, Stream, sample_indices
+from .image_cache import ImageCache, scaled
 
 
 class CropSampler:
@@ -25,9 +25,9 @@ class CropSampler:
         One for sharp images, or a blurred and a sharp one with images of the same sizes in the
         same order.
     side : int
-        Height and width of a crop.
+        Height and width of a crop in pixels.
     seed : int
-        Of the run.
+        Seed of the run, from which the places of crops follow.
     """
 
     def __init__(self, caches: tuple[ImageCache, ...], side: int, seed: int) -> None:
@@ -43,15 +43,16 @@ class CropSampler:
         Parameters
         ----------
         samples : sequence of int
-            Their B indices.
+            Indices of the B samples in the run.
 
         Returns
         -------
         tuple of Tensors
-            For every cache (B, 3, side, side) uint8; the same place for all of them.
+            For every cache (B, 3, side, side), the same place for all of them; uint8, or float32
+            in 0..1 where the cache holds other values (`ImageCache.needs_scaling`).
         """
         device = self.caches[0].pixels.device
-        draw = SampleRandom(self.seed, sample_numbers(samples, device)).uniform(Stream.CROP, 6)
+        draw = SampleRandom(self.seed, sample_indices(samples, device)).uniform(Stream.CROP, 6)
         image = torch.searchsorted(self._edges, draw[:, 0].double().contiguous(), right=True)
         image = image.clamp(max=len(self.caches[0]) - 1)
         height, width = self.caches[0].heights[image], self.caches[0].widths[image]
@@ -66,10 +67,13 @@ class CropSampler:
         place = row * width[:, None, None] + column
         crops = []
         for cache in self.caches:
-            # Counted in pixels: three bytes at a time are a third of the work.
+            # Counted in pixels: three values at a time are a third of the work.
             start = cache.offsets[image][:, None, None] // 3
-            pixels = cache.pixels.view(-1, 3)[start + place]
-            crops.append(pixels.permute(0, 3, 1, 2).contiguous())
+            pixels = cache.pixels.view(-1, 3)[start + place].permute(0, 3, 1, 2).contiguous()
+            if cache.needs_scaling:
+                black, white = (limit[image][:, None, None, None] for limit in cache.limits())
+                pixels = scaled(pixels, black, white)
+            crops.append(pixels)
         return tuple(crops)
 
     def _places(self, draw: Tensor, extent: Tensor, along: Tensor, flip: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,11 +30,14 @@ class PairedFiles:
     Parameters
     ----------
     blurred, sharp : list of pathlib.Path
-        Files.
+        Files of the blurred and of the sharp images, in the same order.
+    unpaired : list of pathlib.Path
+        Files without a partner.
     """
 
     blurred: list[Path]
     sharp: list[Path]
+    unpaired: list[Path] = field(default_factory=list)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -107,7 +110,7 @@ def find_pairs(
     Raises
     ------
     DataError
-        A file has no partner or two, or there is none at all.
+        There is no pair at all, or a file has two partners.
     """
     if layout == "folders":
         if blurred is None:
@@ -122,22 +125,20 @@ def find_pairs(
                 if any(_marks(part, mark, layout) for part in parts[:-1]):
                     name = "/".join(_unmark(part, mark, layout) for part in parts)
                     _add_once(files, name, path)
-    lonely = sorted(sharp_files.keys() ^ blurred_files.keys())
-    if lonely:
-        raise DataError(
-            f"{len(lonely)} of the images in {data} have no partner of the same name in the "
-            f"other folder, the first is {lonely[0]!r}."
-        )
-    if not sharp_files:
-        raise DataError(f"{data} holds no pairs in layout {layout!r}.")
+    names = sharp_files.keys() & blurred_files.keys()
+    everything = {**blurred_files, **sharp_files}
+    unpaired = [everything[name] for name in sorted(everything.keys() - names)]
+    if not names:
+        example = f"; {unpaired[0]} has no partner of the same name" if unpaired else ""
+        raise DataError(f"{data} holds no pairs in layout {layout!r}{example}.")
     kept: list[str] = []
     sequences: dict[str, int] = {}
-    for name in sorted(sharp_files):
+    for name in sorted(names):
         sequence = name.rpartition("/")[0]
         place = sequences[sequence] = sequences.get(sequence, -1) + 1
         if place % every == 0:
             kept.append(name)
-    return PairedFiles([blurred_files[n] for n in kept], [sharp_files[n] for n in kept])
+    return PairedFiles([blurred_files[n] for n in kept], [sharp_files[n] for n in kept], unpaired)
 
 
 def _marks(part: str, mark: str, layout: str) -> bool:
@@ -160,12 +161,12 @@ def read_split(list_file: Path, images: list[Path]) -> tuple[list[Path], list[Pa
         spaces; empty lines and lines that begin with ``#`` are passed over. Or ExDark's own list
         (``imageclasslist.txt``, known by its first line), of which the training images count.
     images : list of pathlib.Path
-        All images.
+        Files of all images.
 
     Returns
     -------
     listed, others : lists of pathlib.Path
-        In the order of ``images``.
+        Files that the list names, and all others, in the order of ``images``.
 
     Raises
     ------

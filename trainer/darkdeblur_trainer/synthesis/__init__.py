@@ -1,9 +1,9 @@
 """From sharp photographs to pairs: camera shake, low light, sensor noise (paper, section 2.3)."""
 
 from .degradation import PRESETS, Degradation
-from .known_kernels import KnownKernels, told_kernels
+from .known_kernels import KnownKernels, guide_kernels
 from .pairs import Pairs, PairSynthesizer
-from .sample_random import SampleRandom, Stream, sample_numbers
+from .sample_random import SampleRandom, Stream, sample_indices
 
 __all__ = [
     "PRESETS",
@@ -13,6 +13,6 @@ __all__ = [
     "Pairs",
     "SampleRandom",
     "Stream",
-    "sample_numbers",
-    "told_kernels",
+    "guide_kernels",
+    "sample_indices",
 ]

@@ -66,12 +66,12 @@ class Camera:
     Parameters
     ----------
     seed : int
-        Of the run.
+        Seed of the run, from which everything random follows.
     device : torch.device
-        Where images are.
+        Device on which images are made.
     fixed_shapes : bool
         Whether the shapes of all tensors are the same whatever was drawn: a GPU need not wait
-        for the numbers then, and a compiler need not start again. Changes no result.
+        for the indices then, and a compiler need not start again. Changes no result.
     """
 
     def __init__(self, seed: int, device: torch.device, fixed_shapes: bool) -> None:
@@ -80,7 +80,7 @@ class Camera:
         self._jpeg_tables = jpeg_tables(device)
 
     def expose(
-        self, scene: Tensor, drawn: dict[str, Tensor], numbers: Tensor, kinds: Kinds
+        self, scene: Tensor, drawn: dict[str, Tensor], indices: Tensor, kinds: Kinds
     ) -> Tensor:
         """Turn a scene, uint8 or encoded values in 0..1, into light (or dark encoded values)."""
         encoded = scene.float() / 255 if scene.dtype == torch.uint8 else scene
@@ -96,7 +96,7 @@ class Camera:
         if any(kind.highlight_probability > 0 for kind in kinds):
             light = self._lift_highlights(light, encoded, drawn)
         if any(kind.lamps > 0 for kind in kinds):
-            light = self._add_lamps(light, drawn, numbers, max(kind.lamps for kind in kinds))
+            light = self._add_lamps(light, drawn, indices, max(kind.lamps for kind in kinds))
         return light
 
     def _lift_highlights(self, light: Tensor, encoded: Tensor, drawn: dict[str, Tensor]) -> Tensor:
@@ -117,10 +117,10 @@ class Camera:
         return light + lamp * (encoded * drawn["highlight_gain"] - light).clamp(min=0)
 
     def _add_lamps(
-        self, light: Tensor, drawn: dict[str, Tensor], numbers: Tensor, most: int
+        self, light: Tensor, drawn: dict[str, Tensor], indices: Tensor, most: int
     ) -> Tensor:
         """Put small round lamps of random colour into the scenes that have highlights."""
-        random = SampleRandom(self.seed, numbers).uniform(Stream.LAMPS, 1 + 8 * most)
+        random = SampleRandom(self.seed, indices).uniform(Stream.LAMPS, 1 + 8 * most)
         wanted = (random[:, 0] * (1 + drawn["lamps"].flatten())).floor()
         height, width = light.shape[-2:]
         rows = torch.arange(height, device=light.device, dtype=torch.float32)[None, :, None]
@@ -143,13 +143,13 @@ class Camera:
         return _for_some(linear, drawn["linear_light"], linear_to_srgb, light.clamp(0, 1))
 
     def record(
-        self, light: Tensor, drawn: dict[str, Tensor], numbers: Tensor, kinds: Kinds
+        self, light: Tensor, drawn: dict[str, Tensor], indices: Tensor, kinds: Kinds
     ) -> Tensor:
         """Turn light into the image that a camera stores: noise, encoding, rounding, JPEG.
 
-        ``numbers`` are the samples' indices, (B,) int64.
+        ``indices`` are those of the samples in the run, (B,) int64.
         """
-        random = SampleRandom(self.seed, numbers)
+        random = SampleRandom(self.seed, indices)
         light = self._sensor_noise(light.clamp(0, 1), drawn, random, kinds)
         image = self.encode(light, drawn, kinds)
         if any(kind.gaussian_noise > 0 for kind in kinds):

@@ -104,7 +104,7 @@ class Degradation(BaseModel):
     jpeg_probability : float
         Share of samples that are compressed.
     jpeg_quality : tuple of float
-        JPEG quality, uniform.
+        Range of the JPEG quality, uniform.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -81,7 +81,7 @@ def jpeg(image: Tensor, quality: Tensor, tables: JpegTables) -> Tensor:
     quality : Tensor
         (B,) in 1..100, with the meaning that libjpeg gives it.
     tables : JpegTables
-        On the image's device.
+        Tables of `jpeg_tables`, on the image's device.
 
     Returns
     -------

@@ -61,7 +61,7 @@ def camera_shake_paths(random: SampleRandom, curl: Tensor) -> Tensor:
     Parameters
     ----------
     random : SampleRandom
-        For B samples.
+        Random numbers for B samples.
     curl : Tensor
         (B,) factor on everything that bends the path: 1 gives the published model, whose
         paths curl up to a quarter of their length; 0 gives straight lines.
@@ -119,7 +119,7 @@ def smooth_paths(random: SampleRandom, stream: Stream, axes: int = 2) -> Tensor:
     random : SampleRandom
         Random numbers for B samples.
     stream : Stream
-        Which of their numbers to use.
+        Stream of the random numbers that are used.
     axes : int
         Number of coordinates of a point.
 
@@ -164,7 +164,7 @@ def blur_points(random: SampleRandom, drawn: dict[str, Tensor], by_size: Tensor)
     random : SampleRandom
         Random numbers for B samples.
     drawn : dict of Tensor
-        What `SettingsTable.draw` gave for them.
+        Settings of the samples, as `SettingsTable.draw` returned them.
     by_size : Tensor
         (B,) bool: which samples have a blur of a given rms radius rather than a path of a given
         length.
@@ -282,7 +282,7 @@ def splat(points: Tensor, weights: Tensor, radius: int) -> Tensor:
     points : Tensor
         (B, T, 2) positions (x, y) in pixels; (0, 0) is the middle of the middle pixel.
     weights : Tensor
-        (B, T), not negative.
+        Weights of the points, (B, T), not negative.
     radius : int
         Images are 2 * radius + 1 pixels wide and high; points must lie within.
 

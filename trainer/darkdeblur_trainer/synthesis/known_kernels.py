@@ -1,4 +1,4 @@
-"""What a restoring network is told of the blur: the true kernel, a spoilt one, or none.
+"""Kernels that a network with guides is trained with: the true one, a perturbed one, or none.
 
 Nobody has the true kernel. A network that was only ever guided by true ones trusts every guide; one
 that has seen what finders get wrong leans on guides as far as they deserve.
@@ -26,7 +26,7 @@ _NOISE = 0.15
 
 
 class KnownKernels(BaseModel):
-    """How often the network is told what.
+    """Shares of samples whose guides come from the true kernel, another one, or none.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class KnownKernels(BaseModel):
         Share of samples whose kernel is smeared, turned by up to 10 degrees, up to 15 % too long
         or too short, speckled and thinned out, each to a random amount.
     wrong : float
-        Share of samples with a kernel that has nothing to do with the blur. All others are told
+        Share of samples with a kernel that has nothing to do with the blur. All others have
         the true one.
     wiener_only : float
         Share of the samples with a kernel that are shown the Wiener filters alone, and the picture
@@ -57,39 +57,40 @@ class KnownKernels(BaseModel):
     margin: Annotated[int, Field(ge=0, le=128)] = 24
 
 
-def told_kernels(
-    settings: KnownKernels, pairs: Pairs, seed: int, numbers: Tensor
+def guide_kernels(
+    settings: KnownKernels, pairs: Pairs, seed: int, indices: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the kernels that the network is told, and which samples are shown what of them.
+    """Return the kernels from which guides are computed, and which samples have which guides.
 
     Parameters
     ----------
     settings : KnownKernels
-        How often what.
+        Shares of samples that are given the true kernel, a worse one, or none.
     pairs : Pairs
-        B samples.
+        Pairs of the B samples.
     seed : int
-        Seed of the run.
-    numbers : Tensor
+        Seed of the run, from which everything random follows.
+    indices : Tensor
         (B,) int64 indices of the samples.
 
     Returns
     -------
     kernels : Tensor
         (B, K, K), not negative, each of sum 1 and with its centroid in the middle.
-    told : Tensor
-        (B,) bool, which samples are shown any guides.
+    has_kernel : Tensor
+        Whether a sample has a kernel, (B,) bool; the others are shown the picture as guides.
     all_guides : Tensor
-        (B,) bool, which of these are shown all of them, and not the Wiener filters alone.
+        Whether a sample with a kernel is shown all guides, and not the Wiener filters alone,
+        (B,) bool.
     """
-    draw = SampleRandom(seed, numbers).uniform(Stream.KNOWN_KERNEL, 8)
+    draw = SampleRandom(seed, indices).uniform(Stream.KNOWN_KERNEL, 8)
     choice = draw[:, 0]
     kernels = pairs.kernels
     wrong = 1 - settings.wrong
     spoilt = wrong - settings.spoilt
     # A quarter turn and a mirror, and half as long again: of a straight line nothing is left.
     other = _moved(kernels, torch.full_like(choice, math.pi / 2), torch.full_like(choice, 1.5))
-    worse = _spoilt(kernels, draw, SampleRandom(seed, numbers))
+    worse = _spoilt(kernels, draw, SampleRandom(seed, indices))
     chosen = torch.where((choice > spoilt)[:, None, None], worse, kernels)
     chosen = torch.where((choice > wrong)[:, None, None], other, chosen)
     return chosen, choice >= settings.none, draw[:, 7] >= settings.wiener_only

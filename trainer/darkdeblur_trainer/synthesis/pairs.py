@@ -19,7 +19,7 @@ from .kernels import (
     smooth_paths,
     turned_points,
 )
-from .sample_random import SampleRandom, Stream, sample_numbers
+from .sample_random import SampleRandom, Stream, sample_indices
 from .settings import MOVING, QUARTERS, TURNING, SettingsTable
 
 # Paths are walked for this many consecutive samples at once: a path is a long chain of tiny
@@ -40,7 +40,7 @@ class Pairs:
     Parameters
     ----------
     blurred, sharp : Tensor
-        (B, 3, H, W) in 0..1.
+        Blurred and sharp images, (B, 3, H, W) in 0..1.
     kernels : Tensor
         (B, K, K), each of sum 1. Where the blur varies: the kernel in the middle of the picture,
         or the background's.
@@ -69,9 +69,9 @@ class PairSynthesizer:
     degradations : sequence of Degradation
         For each sample one is drawn, by their shares.
     seed : int
-        Of the run.
+        Seed of the run, from which everything random follows.
     device : torch.device or str
-        Where pairs are made.
+        Device on which pairs are made.
     fixed_shapes : bool, optional
         Whether all samples go through all steps together, and each takes what it needs, as a GPU
         and a compiler want it. By default everywhere but on a CPU, where every sample goes
@@ -127,7 +127,7 @@ class PairSynthesizer:
         Parameters
         ----------
         samples : sequence of int
-            Their B indices.
+            Indices of the B samples in the run.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class PairSynthesizer:
             return self._blocks[block]
         start = block * self.block_size
         random = SampleRandom(
-            self.seed, sample_numbers(range(start, start + self.block_size), self.device)
+            self.seed, sample_indices(range(start, start + self.block_size), self.device)
         )
         drawn = self._settings.draw(random)
         return blur_points(random, drawn, self._by_size[drawn["choice"]])
@@ -162,7 +162,7 @@ class PairSynthesizer:
         sharp : Tensor
             (B, 3, H + 2 m, W + 2 m) uint8 or float in 0..1, where m is `margin`.
         samples : sequence of int
-            Their B indices.
+            Indices of the B samples in the run.
         clean : bool
             Whether the blurred pictures without noise are wanted, too.
 
@@ -172,8 +172,8 @@ class PairSynthesizer:
             Of (B, 3, H, W).
         """
         sharp = sharp.to(self.device, non_blocking=True)
-        numbers = sample_numbers(samples, self.device)
-        drawn = self._settings.draw(SampleRandom(self.seed, numbers))
+        indices = sample_indices(samples, self.device)
+        drawn = self._settings.draw(SampleRandom(self.seed, indices))
         points = self._points(samples)
         kernels = draw_kernels(points, self.radius)
         uniform = (drawn["turns"] + drawn["moves"]) == 0
@@ -181,7 +181,7 @@ class PairSynthesizer:
         if self.fixed_shapes:
             quarters = _quarters_of(samples)
             blurred, target, noiseless = self._degrade(
-                sharp, kernels, points, drawn, numbers, self.degradations, quarters, clean
+                sharp, kernels, points, drawn, indices, self.degradations, quarters, clean
             )
             return Pairs(blurred, target, kernels, uniform, linear, noiseless)
         m = self.margin
@@ -197,7 +197,7 @@ class PairSynthesizer:
                     MOVING: of_rows["moves"].nonzero()[:, 0],
                 }
                 blurred[rows], target[rows], found = self._degrade(
-                    sharp[rows], kernels[rows], points[rows], of_rows, numbers[rows],
+                    sharp[rows], kernels[rows], points[rows], of_rows, indices[rows],
                     (degradation,), varying, clean,
                 )  # fmt: skip
                 if noiseless is not None and found is not None:
@@ -210,7 +210,7 @@ class PairSynthesizer:
         kernels: Tensor,
         points: Tensor,
         drawn: dict[str, Tensor],
-        numbers: Tensor,
+        indices: Tensor,
         kinds: Kinds,
         varying: dict[int, Rows],
         clean: bool,
@@ -221,7 +221,7 @@ class PairSynthesizer:
         """
         wide = {name: value[:, None, None, None] for name, value in drawn.items()}
         m = self.margin
-        light = self._expose(sharp, wide, numbers, kinds)
+        light = self._expose(sharp, wide, indices, kinds)
         if any(kind.softness[1] > 0 for kind in kinds):
             light = soften(light, wide["softness"])
         blurred = blur(light, kernels)
@@ -230,13 +230,13 @@ class PairSynthesizer:
             (MOVING, self._with_moving_object, self._moving),
         ):
             rows = varying[some]
-            if wanted and len(numbers[rows]):
+            if wanted and len(indices[rows]):
                 of_rows = {name: value[rows] for name, value in drawn.items()}
-                changed = change(light[rows], blurred[rows], points[rows], of_rows, numbers[rows])
+                changed = change(light[rows], blurred[rows], points[rows], of_rows, indices[rows])
                 flag = of_rows["turns" if some == TURNING else "moves"][:, None, None, None]
                 blurred[rows] = torch.where(flag > 0, changed, blurred[rows])
         noiseless = self._encode(blurred, wide, kinds) if clean else None
-        blurred = self._record(blurred, wide, numbers, kinds)
+        blurred = self._record(blurred, wide, indices, kinds)
         inner = light[..., m : light.shape[-2] - m, m : light.shape[-1] - m]
         return blurred, self._encode(inner, wide, kinds), noiseless
 
@@ -246,12 +246,12 @@ class PairSynthesizer:
         blurred: Tensor,
         points: Tensor,
         drawn: dict[str, Tensor],
-        numbers: Tensor,
+        indices: Tensor,
     ) -> Tensor:
         """Blur with kernels that differ over the picture, as of a camera that also turns."""
         height, width = blurred.shape[-2:]
         device = light.device
-        random = SampleRandom(self.seed, numbers)
+        random = SampleRandom(self.seed, indices)
         angle = scaled_to(smooth_paths(random, Stream.CAMERA_TURN, axes=1), drawn["camera_turn"])
         angle = angle[..., 0] / (math.hypot(height, width) / 2)
         y = torch.linspace(-height / 2, height / 2, _PLACES, device=device)
@@ -271,10 +271,10 @@ class PairSynthesizer:
         blurred: Tensor,
         points: Tensor,
         drawn: dict[str, Tensor],
-        numbers: Tensor,
+        indices: Tensor,
     ) -> Tensor:
         """Let an elliptic part of the scene move by itself, before the blurred background."""
-        random = SampleRandom(self.seed, numbers)
+        random = SampleRandom(self.seed, indices)
         path = scaled_to(smooth_paths(random, Stream.MOVING_OBJECT), drawn["object_radius"])
         kernels = draw_kernels(path, self.radius)
         draw = random.uniform(Stream.MOVING_OBJECT, 8)[:, :5, None, None].unbind(dim=1)

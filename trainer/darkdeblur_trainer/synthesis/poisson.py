@@ -22,9 +22,9 @@ def poisson(mean: Tensor, uniform: Tensor, *, fixed_shapes: bool = False) -> Ten
     Parameters
     ----------
     mean : Tensor
-        Not negative.
+        Means of the distributions, not negative.
     uniform : Tensor
-        In [0, 1), of the same shape.
+        Uniform random numbers in [0, 1), of the same shape.
     fixed_shapes : bool
         Whether both ways are computed everywhere, and one is taken: what suits a GPU. Otherwise
         only the elements with a small mean go through the first.

@@ -39,7 +39,7 @@ class Stream(enum.IntEnum):
     PATCH_PLACE = 14
 
 
-def sample_numbers(samples: Sequence[int], device: torch.device) -> Tensor:
+def sample_indices(samples: Sequence[int], device: torch.device) -> Tensor:
     """Return samples' indices as (B,) int64 on a device.
 
     A range is made there: nothing is copied from the host, which would wait for a GPU.
@@ -57,7 +57,7 @@ def philox_4x32(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tens
     counter : tuple of four Tensors
         int64 tensors that hold unsigned 32-bit words; their shapes broadcast.
     key : tuple of two ints
-        Unsigned 32-bit words.
+        Key of the generator, two unsigned 32-bit words.
 
     Returns
     -------
@@ -85,7 +85,7 @@ class SampleRandom:
     Parameters
     ----------
     seed : int
-        Non-negative, below 2**64.
+        Seed of the run, at least 0 and below 2**64.
     indices : Tensor
         (B,) int64, the samples' indices. Numbers come on their device.
     """

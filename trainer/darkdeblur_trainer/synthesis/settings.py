@@ -27,7 +27,7 @@ class SettingsTable:
     degradations : sequence of Degradation
         For each sample one is drawn, by their shares.
     device : torch.device
-        Where numbers are drawn.
+        Device on which numbers are drawn.
     """
 
     def __init__(self, degradations: tuple[Degradation, ...], device: torch.device) -> None:

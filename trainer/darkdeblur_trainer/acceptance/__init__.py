@@ -1,1 +1,0 @@
-"""Acceptance: what weights gain on fixed pairs, beside methods that do not learn."""

@@ -1,0 +1,1 @@
+"""Benchmark on fixed synthesised pairs: models beside methods that do not learn."""
