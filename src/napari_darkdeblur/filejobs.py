@@ -125,8 +125,9 @@ def restore_file(
     try:
         with ExitStack() as reading:
             image = reading.enter_context(open_image(job.source))
-            if options.axes is None and image.axes is not None:
-                options = replace(options, axes=image.axes)
+            for name, said in image.as_options().items():
+                if getattr(options, name) is None:
+                    options = replace(options, **{name: said})
             with create_image(
                 job.target,
                 image.pixels.shape,

@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
         done = f"Restored {len(jobs) - failed} of {count(len(jobs), 'image')} into {target}"
         print(f"{done} ({where}){f'; {failed} failed' if failed else ''}.")
     else:
-        print(f"Restored {source} to {target} ({where}).")
+        print(f"Restored {source} to {target} ({where}). {result.range_text}")
     return 1 if failed else 0
 
 

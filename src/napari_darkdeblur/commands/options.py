@@ -48,12 +48,13 @@ def add_range_and_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--range",
         type=_parse_range,
-        default="dtype",
+        default="auto",
         metavar="R",
         help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
-        "(--range=-1,1 if LO is negative); dtype (the default): 0 and the greatest value of "
-        "the bit depth for integers, 0 and 1 for floats; data: the least and the greatest "
-        "value of the whole image; percentile: its 0.1 and 99.9 percentiles",
+        "(--range=-1,1 if LO is negative); auto (the default): dtype for 8-bit images that use "
+        "at least 5 %% of it, else percentile; dtype: 0 and the greatest value of the bit depth "
+        "for integers, 0 and 1 for floats; data: the least and the greatest value of the whole "
+        "image; percentile: its 0.1 and 99.9 percentiles",
     )
     parser.add_argument(
         "--axes",
@@ -64,9 +65,11 @@ def add_range_and_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def _parse_range(text: str) -> ValueRange:
-    if text in ("dtype", "data", "percentile"):
+    if text in ("auto", "dtype", "data", "percentile"):
         return text  # type: ignore[return-value]
-    return parse_limits(text, "; write two numbers, as in 0,4095, or dtype, data or percentile")
+    return parse_limits(
+        text, "; write two numbers, as in 0,4095, or auto, dtype, data or percentile"
+    )
 
 
 def complaint_about_range(source: Path, error: ValueRangeError) -> str:

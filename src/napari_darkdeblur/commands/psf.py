@@ -75,7 +75,13 @@ def _run(arguments: argparse.Namespace) -> int:
     _check_targets(arguments)
     with open_image(arguments.image) as image:
         try:
-            view = ImageView(image.pixels, arguments.axes or image.axes, arguments.range)
+            said = image.as_options()
+            view = ImageView(
+                image.pixels,
+                arguments.axes or image.axes,
+                arguments.range,
+                full_scale=said.get("full_scale"),
+            )
         except ValueRangeError as error:
             raise CommandError(complaint_about_range(arguments.image, error)) from error
         plane = view.plane_count // 2 if arguments.plane is None else arguments.plane
@@ -89,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             psf = _found(arguments, image, view, plane)
         figure = _figure(arguments, view, plane, psf) if arguments.picture is not None else None
-    print(_report(psf))
+    print(_report(psf, view.range_text))
     if arguments.output is not None:
         write_psf(arguments.output, psf, overwrite=arguments.overwrite)
         print(f"\nThe kernel is in {arguments.output}.")
@@ -193,7 +199,7 @@ def _figure(arguments: argparse.Namespace, view: ImageView, plane: int, psf: PSF
     return psf_figure(np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8), psf, caption)
 
 
-def _report(psf: PSF) -> str:
+def _report(psf: PSF, range_text: str) -> str:
     """Return what there is to say about a kernel, a line each."""
     from ..restore import describe_psf
 
@@ -204,6 +210,7 @@ def _report(psf: PSF) -> str:
         ("confidence", "not judged" if psf.confidence is None else f"{psf.confidence:.2f}"),
         ("origin", psf.origin),
     ]
+    lines.append(("values", range_text))
     if psf.note:
         lines.append(("note", psf.note))
     return "\n".join(f"{name:<10}  {text}" for name, text in lines)

@@ -63,6 +63,10 @@ class TiffHeader:
         Whether the pixels were.
     resolution_unit : int
         The ResolutionUnit as it is. ImageJ writes its unit elsewhere, too.
+    colour : bool
+        Whether several samples of a pixel are RGB; otherwise they are channels.
+    bits : int, optional
+        Bits of a sample, where they are packed into fewer than the dtype has.
     extra_sample : int
         What the fourth sample is: 0 unknown, 1 colours multiplied by it, 2 transparency.
     colour_table : bytes, optional
@@ -78,6 +82,8 @@ class TiffHeader:
     byteorder: Literal["<", ">"] = "<"
     compressed: bool = False
     resolution_unit: int = 1
+    colour: bool = True
+    bits: int | None = None
     extra_sample: int = 2
     colour_table: bytes | None = None
 
@@ -97,6 +103,9 @@ class ImageMetadata:
         Pixels per unit along x and y.
     resolution_unit : {"none", "inch", "centimetre"}
         What the unit is.
+    white : float, optional
+        The value of white, where the file says that it is less than the dtype's greatest
+        value: 4095 for 12 bits in uint16.
     tiff : TiffHeader, optional
         What only a TIFF file says, and only a TIFF file can keep.
     """
@@ -105,6 +114,7 @@ class ImageMetadata:
     icc_profile: bytes | None = None
     resolution: tuple[float, float] | None = None
     resolution_unit: ResolutionUnit = "none"
+    white: float | None = None
     tiff: TiffHeader | None = None
 
     def dots_per_inch(self) -> tuple[float, float] | None:
@@ -147,6 +157,8 @@ class ImageFile:
         A letter for each axis of the pixels, as the file says: Y and X, S for the samples
         of a pixel (RGB, RGBA), any other for an axis of planes; T is time, Z depth, C
         channel, and Q or I unknown. Each letter occurs once. None where nothing is known.
+    notes : tuple of str
+        Sentences about what was chosen in the file or is left out, for the user.
     """
 
     path: Path
@@ -154,3 +166,13 @@ class ImageFile:
     pixels: Any
     metadata: ImageMetadata = field(default_factory=ImageMetadata)
     axes: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_options(self) -> dict[str, Any]:
+        """Return what the file says as fields of `RestoreOptions`; what is unknown is left out."""
+        said: dict[str, Any] = {}
+        if self.axes is not None:
+            said["axes"] = self.axes
+        if self.metadata.white is not None:
+            said["full_scale"] = (0.0, self.metadata.white)
+        return said

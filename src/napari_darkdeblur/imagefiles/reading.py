@@ -18,7 +18,7 @@ from .problems import ImageFileError, one_line, reading
 from .tiff_reading import open_tiff
 
 
-def read_image(path: str | os.PathLike[str]) -> ImageFile:
+def read_image(path: str | os.PathLike[str], series: int | None = None) -> ImageFile:
     """Read one image from a PNG, JPEG or TIFF file into memory.
 
     The file's contents decide which it is, not its name.
@@ -27,6 +27,8 @@ def read_image(path: str | os.PathLike[str]) -> ImageFile:
     ----------
     path : path-like
         The file.
+    series : int, optional
+        Which image of a file with several to read, see `open_image`.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def read_image(path: str | os.PathLike[str]) -> ImageFile:
         CMYK, 1-bit images, TIFF values other than those of `ImageFile`; or a stack, for
         which there is `open_image`.
     """
-    with open_image(path) as image:
+    with open_image(path, series) as image:
         axes = image.axes or ""
         shape = image.pixels.shape
         kept = {axis: size for axis, size in zip(axes, shape, strict=False) if axis in "YXS"}
@@ -59,7 +61,7 @@ def read_image(path: str | os.PathLike[str]) -> ImageFile:
 
 
 @contextmanager
-def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
+def open_image(path: str | os.PathLike[str], series: int | None = None) -> Iterator[ImageFile]:
     """Open a PNG, JPEG or TIFF file, whose pixels are read as they are asked for.
 
     The file's contents decide which it is, not its name. PNG and JPEG are decoded at once;
@@ -70,6 +72,10 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
     ----------
     path : path-like
         The file.
+    series : int, optional
+        Which image of a file with several to read, from 0; thumbnails and the smaller images
+        of a pyramid do not count. By default it is the first in OME-TIFF, else the largest,
+        and a note says so.
 
     Yields
     ------
@@ -102,7 +108,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
             elif magic.startswith(b"\xff\xd8\xff"):
                 image = read_jpeg(path)
             elif magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-                image = open_tiff(path, closing)
+                image = open_tiff(path, closing, series)
             else:
                 raise ImageFileError(f"{path} is not a PNG, JPEG or TIFF image.")
         yield image

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,7 +29,7 @@ from .metadata import (
 from .problems import ImageFileError
 
 TIFF_DTYPES = tuple(
-    np.dtype(name) for name in ("uint8", "uint16", "int16", "float16", "float32", "float64")
+    np.dtype(code) for code in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 )
 TIFF_UNIT: dict[int, ResolutionUnit] = {1: "none", 2: "inch", 3: "centimetre"}
 # Compressed pages up to this size are decoded in memory, larger ones into a temporary file.
@@ -38,18 +39,19 @@ _DESCRIPTION = 270
 # Document and page name, make, model, software, date, artist, host, copyright.
 _TEXT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432)
 _IMAGEJ_TAGS = (50838, 50839)
+_MOST_LISTED = 6
 _SEGMENT_BUFFER = 16 << 20  # compressed bytes read at once
 # The luminance of a colour, for telling ramps from other colour tables.
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def open_tiff(path: Path, closing: ExitStack) -> ImageFile:
+def open_tiff(path: Path, closing: ExitStack, series: int | None = None) -> ImageFile:
     """Open a TIFF file; pixels are read when they are asked for.
 
     Uncompressed pixels are read from where they are. Compressed ones are decoded a page at a
     time: in memory up to 64 MiB, else into an unnamed file in the folder for temporary files
-    (TMPDIR). Only single images with a colour table, with values that grow darker, or with
-    grey and alpha are read at once, since they have to be converted.
+    (TMPDIR). So are pages that have to be converted: colour tables to RGB, values that grow
+    darker to such that grow lighter, grey with alpha to RGBA.
 
     Parameters
     ----------
@@ -57,11 +59,13 @@ def open_tiff(path: Path, closing: ExitStack) -> ImageFile:
         The file.
     closing : contextlib.ExitStack
         Closes the files at its end.
+    series : int, optional
+        Which image of several to read, from 0; see `_choose_series`.
 
     Returns
     -------
     ImageFile
-        Its first image, at full resolution.
+        The image at full resolution.
 
     Raises
     ------
@@ -69,48 +73,101 @@ def open_tiff(path: Path, closing: ExitStack) -> ImageFile:
         The file holds what cannot be restored.
     """
     tiff = closing.enter_context(tifffile.TiffFile(path))
-    series = _only_series(path, tiff)
-    page = series.keyframe
+    chosen, notes = _choose_series(path, tiff, series)
+    page = chosen.keyframe
     _check_storage(path, page)
-    shape, axes = _shape_and_axes(path, series)
-    single = math.prod(shape) == math.prod(page.shape)
+    shape, axes = _shape_and_axes(path, chosen)
+    white = _white(page)
+    convert = _conversion(path, tiff, page, white)
 
     pixels: NDArray[Any] | FileArray | PagedArray
-    if _must_be_converted(path, tiff, page, single):
-        pixels = _converted(path, page)
+    if convert is not None and math.prod(shape) == math.prod(page.shape):
+        pixels = convert(page.asarray())
         axes = "YX" if pixels.ndim == 2 else "YXS"
+    elif convert is not None:
+        pixels = _converted_pages(path, chosen, shape, convert)
+        leading = len(shape) - len(page.shape)
+        axes = axes[:leading] + "YXS"[: pixels.ndim - leading]
     else:
-        samples = shape[axes.index("S")] if "S" in axes else 1
-        if samples not in (1, 3, 4):
-            raise ImageFileError(
-                f"{path} has pixels of {samples} samples (shape {shape}, axes {axes}); grey, "
-                "RGB or RGBA images are needed."
-            )
-        pixels = _lazy_pixels(path, series, shape, closing)
+        pixels = _lazy_pixels(path, chosen, shape, closing)
+    stored_axes = axes
+    if "S" in axes and convert is None and _colours(page) != "RGB":
+        # No colour model: these are channels, each of which is restored on its own. (C at the
+        # end may be taken for a colour.)
+        unused = [axis for axis in "CQIHJ" if axis not in axes]
+        axes = axes.replace("S", unused[shape[axes.index("S")] in (3, 4)])
     known = axes.count("Y") == axes.count("X") == 1 and axes.count("S") <= 1
     known = known and axes.isascii() and axes.isalpha() and axes.isupper()
-    metadata = _metadata(tiff, series, pixels, axes)
-    return ImageFile(path, pixels, metadata, distinct(axes) if known else None)
+    metadata = _metadata(tiff, chosen, pixels, stored_axes, white)
+    return ImageFile(path, pixels, metadata, distinct(axes) if known else None, notes)
 
 
-def _only_series(path: Path, tiff: Any) -> Any:
-    """Return the image, which may have many pages; refuse a file of several ones."""
+def _white(page: Any) -> float | None:
+    """Return the value of white, if the file says that it is less than its dtype's greatest."""
+    dtype = np.dtype(page.dtype)
+    if dtype.kind != "u" or _colours(page) == "PALETTE":
+        return None
+    white = 2 ** (_bits(page) or 8 * dtype.itemsize) - 1
+    told = page.tags.valueof("MaxSampleValue")
+    told = max(told) if isinstance(told, tuple) else told
+    if told and 0 < int(told) < white:
+        white = int(told)
+    return float(white) if white < np.iinfo(dtype).max else None
+
+
+def _bits(page: Any) -> int | None:
+    """Return the bits of a sample that is packed into fewer than its dtype has."""
+    dtype = np.dtype(page.dtype)
+    bits = page.bitspersample
+    bits = {int(each) for each in (bits if isinstance(bits, tuple) else (bits,))}
+    if dtype.kind != "u" or len(bits) > 1 or _colours(page) == "PALETTE":
+        return None
+    (each,) = bits
+    return each if each < 8 * dtype.itemsize else None
+
+
+def _choose_series(path: Path, tiff: Any, number: int | None) -> tuple[Any, tuple[str, ...]]:
+    """Return one of the images in a file, each of which may have many pages, and a note.
+
+    Thumbnails and the smaller images of a pyramid do not count. Of several images the first
+    is meant in OME-TIFF, else the largest: cameras put small previews first.
+    """
     first = tiff.pages.first
     names = re.findall(r'FileName\s*=\s*"([^"]*)"', first.description or "")
     if tiff.is_ome and len(set(names)) > 1:
         # Before tifffile looks for the others, which it would take for black if missing.
         raise _several_files(path)
     _check_end(tiff)
-    # Thumbnails, and the smaller images of a pyramid that is not marked as one.
     series = [one for one in tiff.series if not one.keyframe.is_reduced] or tiff.series[:1]
-    if len(series) > 1:
+    if number is not None and not 0 <= number < len(series):
         raise ImageFileError(
-            f"{path} holds {len(series)} images of different sizes or kinds; save each as a "
-            "file of its own."
+            f"{path} has no image {number}; it holds {_listed(series)}."
+            if len(series) > 1
+            else f"{path} has no image {number}; it holds a single one, number 0."
         )
-    if series[0].is_multifile:
+    notes: tuple[str, ...] = ()
+    if number is None:
+        number = 0
+        if not tiff.is_ome:
+            number = max(range(len(series)), key=lambda i: (math.prod(series[i].shape), -i))
+        if len(series) > 1:
+            notes = (
+                f"The file holds {_listed(series)}; image {number} was taken, --series chooses "
+                "another.",
+            )
+    if series[number].is_multifile:
         raise _several_files(path)
-    return series[0]
+    return series[number], notes
+
+
+def _listed(series: list[Any]) -> str:
+    """Return, for instance, ``"2 images: 0 (70 × 90 uint16), 1 (40 × 40 uint8)"``."""
+    each = [
+        f"{i} ({' × '.join(map(str, one.shape))} {np.dtype(one.dtype or 'V').name})"
+        for i, one in enumerate(series[:_MOST_LISTED])
+    ]
+    more = f" and {len(series) - len(each)} more" if len(series) > len(each) else ""
+    return f"{len(series)} images: {', '.join(each)}{more}"
 
 
 def _several_files(path: Path) -> ImageFileError:
@@ -151,7 +208,7 @@ def _check_storage(path: Path, page: Any) -> None:
     if dtype not in TIFF_DTYPES:
         what = "1 bit a pixel" if dtype == np.bool_ else f"{dtype} values"
         raise ImageFileError(
-            f"{path} holds {what}; convert it to uint8, uint16, int16 or float32 first."
+            f"{path} holds {what}; convert it to integers of 8 bits or more, or to float32, first."
         )
 
 
@@ -179,23 +236,46 @@ def _shape_and_axes(path: Path, series: Any) -> tuple[tuple[int, ...], str]:
     )
 
 
-def _must_be_converted(path: Path, tiff: Any, page: Any, single: bool) -> bool:
-    """Return whether the values stored are not those to be restored; refuse such stacks."""
+def _conversion(
+    path: Path, tiff: Any, page: Any, white: float | None
+) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Return what makes a stored page grey that grows lighter, or RGB(A); None if it is that."""
     name = _colours(page)
-    if name == "PALETTE" and tiff.is_imagej and _is_ramp(page.colormap):
-        # ImageJ's way of saying in which colour grey values are shown.
-        return False
-    reason = {
-        "PALETTE": "has a colour table that is not a ramp from dark to light",
-        "MINISWHITE": "has values that grow darker",
-    }.get(name)
-    if reason is None and "S" in page.axes and page.shape[page.axes.index("S")] == 2:
-        reason = "is grey with transparency"
-    if reason is not None and not single:
-        raise ImageFileError(
-            f"{path} is a stack and {reason}; convert it to grey or RGB values first."
-        )
-    return reason is not None
+    dtype = np.dtype(page.dtype)
+    planar = page.axes == "SYX"
+    samples = page.shape[page.axes.index("S")] if "S" in page.axes else 1
+    if name == "PALETTE":
+        if tiff.is_imagej and _is_ramp(page.colormap):
+            # ImageJ's way of saying in which colour grey values are shown.
+            return None
+        table = (np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)
+        return lambda pixels: table[pixels]
+    if name == "MINISWHITE" and dtype.kind != "u":
+        raise ImageFileError(f"{path} has {dtype} values that grow darker; invert them first.")
+    with_alpha = samples == 2 and page.extrasamples and int(page.extrasamples[0]) in (1, 2)
+    if name != "MINISWHITE" and not with_alpha:
+        return None
+    limit = dtype.type(white if white is not None else np.iinfo(dtype).max) if white else None
+
+    def convert(pixels: NDArray[Any]) -> NDArray[Any]:
+        if planar:
+            pixels = np.moveaxis(pixels, 0, -1)
+        if with_alpha:
+            grey, alpha = pixels[..., :1], pixels[..., 1:]
+            grey = _inverted(grey, limit) if name == "MINISWHITE" else grey
+            pixels = np.concatenate([grey, grey, grey, alpha], axis=-1)
+        else:
+            pixels = _inverted(pixels, limit)
+        return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+
+    return convert
+
+
+def _inverted(pixels: NDArray[Any], white: np.unsignedinteger[Any] | None) -> NDArray[Any]:
+    """Return values that grow lighter, from such that grow darker."""
+    greatest = white if white is not None else pixels.dtype.type(np.iinfo(pixels.dtype).max)
+    inverted: NDArray[Any] = greatest - np.minimum(pixels, greatest)
+    return inverted
 
 
 def _is_ramp(colour_table: NDArray[np.uint16]) -> bool:
@@ -203,27 +283,37 @@ def _is_ramp(colour_table: NDArray[np.uint16]) -> bool:
     return bool(np.all(np.diff(luminance) >= -256))  # one step of the 8-bit colours in use
 
 
-def _converted(path: Path, page: Any) -> NDArray[Any]:
-    """Read a single image and return it as grey values that grow lighter, or RGB(A)."""
-    pixels = page.asarray()
-    name = _colours(page)
-    if name == "PALETTE":
-        pixels = np.moveaxis(page.colormap[:, pixels] >> 8, 0, -1).astype(np.uint8)
-    elif name == "MINISWHITE":
-        if pixels.dtype.kind != "u":
-            raise ImageFileError(
-                f"{path} has {pixels.dtype} values that grow darker; invert them first."
-            )
-        pixels = np.iinfo(pixels.dtype).max - pixels
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3 and pixels.shape[2] == 2:
-        pixels = pixels[:, :, [0, 0, 0, 1]]  # grey with alpha
-    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+def _converted_pages(
+    path: Path,
+    series: Any,
+    shape: tuple[int, ...],
+    convert: Callable[[NDArray[Any]], NDArray[Any]],
+) -> PagedArray:
+    """Return a stack whose pages are converted as they are read."""
+    page = series.keyframe
+    pages = _pages_of(path, series, shape)
+    # What a page becomes follows from a small one.
+    small = convert(np.zeros([min(size, 4) for size in page.shape], page.dtype))
+    height, width = (page.shape[page.axes.index(axis)] for axis in "YX")
+    page_shape = (height, width, *small.shape[2:])
+
+    def decode(number: int) -> NDArray[Any]:
+        one = pages[number]
+        return convert(np.zeros(page.shape, page.dtype) if one is None else one.asarray())
+
+    leading = shape[: len(shape) - len(page.shape)]
+    return PagedArray(path, (*leading, *page_shape), len(page_shape), small.dtype, decode)
+
+
+def _pages_of(path: Path, series: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Return a stack's pages, with None for planes that were never recorded."""
+    pages = list(series)
+    if len(pages) * math.prod(series.keyframe.shape) != math.prod(shape):
         raise ImageFileError(
-            f"{path} has pixels of shape {pixels.shape}; one grey, RGB or RGBA image is needed."
+            f"{path} describes an image of shape {shape} and stores {len(pages)} pages; save "
+            "it anew as an ImageJ or OME-TIFF file."
         )
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    return pages
 
 
 def _lazy_pixels(
@@ -243,12 +333,7 @@ def _lazy_pixels(
 
     if series.dataoffset is not None:
         return in_file(shape, series.dataoffset)
-    pages = list(series)
-    if len(pages) * math.prod(page.shape) != math.prod(shape):
-        raise ImageFileError(
-            f"{path} describes an image of shape {shape} and stores {len(pages)} pages; save "
-            "it anew as an ImageJ or OME-TIFF file."
-        )
+    pages = _pages_of(path, series, shape)
     spool: list[BinaryIO] = []
 
     def decode(number: int) -> NDArray[Any] | FileArray:
@@ -302,7 +387,7 @@ def _decoded_into(file: BinaryIO, page: Any) -> FileArray:
 # --- metadata
 
 
-def _metadata(tiff: Any, series: Any, pixels: Any, axes: str) -> ImageMetadata:
+def _metadata(tiff: Any, series: Any, pixels: Any, axes: str, white: float | None) -> ImageMetadata:
     page = series.keyframe
 
     def value_of(tag: str) -> Any:
@@ -329,6 +414,7 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str) -> ImageMetadata:
         exif=exif,
         icc_profile=bytes(profile) if profile is not None else None,
         resolution=resolution,
+        white=white,
         # ImageJ writes its unit, if any, elsewhere.
         resolution_unit="none" if tiff.is_imagej else TIFF_UNIT.get(unit, "none"),
         tiff=TiffHeader(
@@ -346,6 +432,8 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str) -> ImageMetadata:
             byteorder=tiff.byteorder,
             compressed=page.compression != 1,
             resolution_unit=unit if unit in TIFF_UNIT else 1,
+            colour=_colours(page) != "MINISBLACK",
+            bits=_bits(page),
             extra_sample=int(extra[0]) if extra and int(extra[0]) in (0, 1, 2) else 2,
             colour_table=(
                 np.ascontiguousarray(page.colormap, np.uint16).tobytes()

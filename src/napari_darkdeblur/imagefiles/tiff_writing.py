@@ -8,15 +8,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-import imagecodecs
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from .arrays import FileArray
 from .metadata import CM_PER_INCH, ORIENTATION, ImageMetadata, TiffHeader
@@ -28,8 +27,9 @@ _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 # Offsets in a classic TIFF file have 32 bits; the tags need room, too.
 _CLASSIC_LIMIT = 2**32 - 2**25
 _BYTES_PER_PAGE = 512  # of tags, at most
-_STRIP = 256 << 10  # bytes before compression
-_STRIPS_AT_ONCE = 64
+_TILE = 256  # pixels
+_BUFFER = 16 << 20  # bytes that are compressed at once
+_MAX_SAMPLE_VALUE = 281
 _SOFTWARE = 305
 # Lengths that ImageJ's users write, in centimetres.
 _IMAGEJ_UNITS = {
@@ -47,6 +47,7 @@ class _Plan:
     compress: bool
     imagej: bool  # the description is the original's
     keep_tags: bool
+    bits: int | None  # into which samples are packed, if not all of their dtype
     resolution: tuple[float, float] | None
     unit: int
 
@@ -62,11 +63,12 @@ def create_tiff(
 ) -> Iterator[FileArray]:
     """Create a TIFF file, whose pixels go to the disk as they are assigned.
 
-    Single images are compressed without loss (deflate with a predictor), and so are stacks
-    whose original was. They are compressed strip by strip at the end, and until then lie in
-    an unnamed file in the same folder. Other stacks are written where they belong at once. A
-    copy of an ImageJ file is never compressed, since ImageJ opens such files plane by plane
-    only when they are not.
+    Single images are compressed without loss (deflate with a predictor, in tiles of 256
+    pixels), and so are stacks whose original was. They are compressed at the end, and until
+    then lie in an unnamed file in the same folder. Samples that the original packs into fewer
+    bits than their dtype has are packed again instead. Other stacks are written where they
+    belong at once. A copy of an ImageJ file is never compressed, since ImageJ opens such files
+    plane by plane only when they are not.
 
     An ImageJ file or OME-TIFF stays one, with everything in its description, if axes and
     shape are those of the original and the format has the dtype. Otherwise the axes of a
@@ -127,16 +129,23 @@ def create_tiff(
                 raw = FileArray(path, cast(BinaryIO, file), shape, dtype)
                 file.truncate(raw.nbytes)
                 yield raw.reshape(full_shape)
-                rows = _rows_per_strip(page_shape, samples, axes, dtype)
-                writer.write(
-                    _strips(raw, pages, page_shape, axes, rows),
-                    shape=(pages, *page_shape),
-                    dtype=dtype,
-                    compression="zlib",
-                    predictor=True,
-                    rowsperstrip=rows,
-                    **arguments,
-                )
+                planes = _planes(raw, page_shape, axes)
+                if plan.bits is not None:
+                    white = dtype.type(2**plan.bits - 1)
+                    per_page = planes.shape[0] // pages
+                    data: Iterator[NDArray[Any]] = (
+                        np.minimum(planes[i : i + per_page], white).reshape(page_shape)
+                        for i in range(0, planes.shape[0], per_page)
+                    )
+                    how: dict[str, Any] = {"bitspersample": plan.bits}
+                else:
+                    # tifffile compresses in threads, and reads ahead no more than these.
+                    tile = tuple(min(_TILE, -(-size // 16) * 16) for size in planes.shape[1:3])
+                    data = _tiles(planes, tile)
+                    how = {"tile": tile, "compression": "zlib", "predictor": True,
+                           "maxworkers": min(os.cpu_count() or 1, 8),
+                           "buffersize": _BUFFER}  # fmt: skip
+                writer.write(data, shape=(pages, *page_shape), dtype=dtype, **how, **arguments)
             return
         in_tags = 1 if large and plan.imagej else pages
         offset, _ = writer.write(
@@ -165,13 +174,15 @@ def _plan(
     header = metadata.tiff
     resolution = metadata.resolution
     unit = {text: number for number, text in TIFF_UNIT.items()}[metadata.resolution_unit]
-    compress = pages == 1 or (header is not None and header.compressed)
+    bits = header.bits if header is not None and header.dtype == dtype else None
+    # tifffile does not compress what is packed.
+    compress = pages == 1 or (header is not None and (header.compressed or bits is not None))
     single = pages == 1 and all(axis in "YXS" for axis in axes)
 
     def plan(description: bytes | None, **changes: Any) -> _Plan:
         values: dict[str, Any] = {
             "byteorder": _NATIVE, "compress": compress, "imagej": False,
-            "keep_tags": header is not None, "resolution": resolution, "unit": unit,
+            "keep_tags": header is not None, "bits": bits, "resolution": resolution, "unit": unit,
         }  # fmt: skip
         return _Plan(description, **(values | changes))
 
@@ -241,6 +252,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return what tifffile's writer is told in every case."""
     header = metadata.tiff
+    colour = header is None or header.colour or header.axes != axes
     orientation = metadata.orientation()
     tags: list[tuple[int, Any, int, Any, bool]] = []
     if orientation:
@@ -249,19 +261,26 @@ def _arguments(
     for code, kind, count, data in kept:
         if kind == 2 or plan.imagej:  # text, or numbers in the byte order of this file
             tags.append((code, kind, count, data, True))
+    white = metadata.white if dtype.kind == "u" and plan.bits is None else None
+    if white is not None and white < np.iinfo(dtype).max and white < 2**32:
+        how = "I" if white >= 2**16 else "H"
+        tags.append((_MAX_SAMPLE_VALUE, how, samples, (int(white),) * samples, True))
     if not any(code == _SOFTWARE for code, *_ in tags):
         tags.append((_SOFTWARE, 2, 0, b"napari-darkdeblur", True))
     colour_table = None
     if plan.imagej and header is not None and header.colour_table and dtype == np.uint8:
         colour_table = np.frombuffer(header.colour_table, np.uint16).reshape(3, -1)
-    photometric = "rgb" if samples > 1 else "minisblack"
+    photometric = "rgb" if samples in (3, 4) and colour else "minisblack"
+    extra = [header.extra_sample if header else 2] if samples == 4 and colour else None
+    if samples > 1 and not colour:
+        extra = [0] * (samples - 1)  # channels
     planarconfig = None
     if samples > 1:
         planarconfig = "contig" if axes.endswith("S") else "separate"
     return {
         "photometric": photometric if colour_table is None else "palette",
         "planarconfig": planarconfig,
-        "extrasamples": [header.extra_sample if header else 2] if samples == 4 else None,
+        "extrasamples": extra,
         "colormap": colour_table,
         "resolution": plan.resolution,
         "resolutionunit": plan.unit if plan.resolution is not None else None,
@@ -273,36 +292,20 @@ def _arguments(
     }
 
 
-# --- compression
-
-
-def _rows_per_strip(
-    page_shape: tuple[int, ...], samples: int, axes: str, dtype: np.dtype[Any]
-) -> int:
-    height, width = page_shape[:2] if axes.endswith("S") else page_shape[-2:]
-    in_row = samples if axes.endswith("S") else 1
-    return min(height, max(1, _STRIP // (width * in_row * dtype.itemsize)))
-
-
-def _strips(
-    raw: FileArray, pages: int, page_shape: tuple[int, ...], axes: str, rows: int
-) -> Iterator[bytes]:
-    """Yield the compressed strips in the order of the file."""
+def _planes(raw: FileArray, page_shape: tuple[int, ...], axes: str) -> FileArray:
+    """Return the pixels as (planes, height, width, samples that lie together)."""
     contiguous = axes.endswith("S")
     height, width = page_shape[:2] if contiguous else page_shape[-2:]
-    in_row = page_shape[2] if contiguous else 1
-    planes = raw.reshape((raw.size // (height * width * in_row), height, width, in_row))
-    starts = range(0, height, rows)
+    together = page_shape[2] if contiguous else 1
+    return raw.reshape((raw.size // (height * width * together), height, width, together))
 
-    def encode(number: int) -> bytes:
-        plane, strip = divmod(number, len(starts))
-        values = planes[plane, starts[strip] : starts[strip] + rows]
-        predict: Any = (
-            imagecodecs.floatpred_encode if values.dtype.kind == "f" else imagecodecs.delta_encode
-        )
-        return bytes(imagecodecs.deflate_encode(predict(values, axis=-2)))
 
-    count = planes.shape[0] * len(starts)
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
-        for first in range(0, count, _STRIPS_AT_ONCE):
-            yield from executor.map(encode, range(first, min(first + _STRIPS_AT_ONCE, count)))
+def _tiles(planes: FileArray, tile: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """Yield the tiles in the order of the file."""
+    count, height, width, _ = planes.shape
+    for plane in range(count):
+        for top in range(0, height, tile[0]):
+            # A row of tiles is read in one piece.
+            row = planes[plane, top : top + tile[0]]
+            for left in range(0, width, tile[1]):
+                yield row[:, left : left + tile[1]]

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..atomic import atomic_write
 from .arrays import FileArray
 from .jpeg import write_jpeg
-from .metadata import FORMAT_OF_SUFFIX, FileFormat, ImageFile, ImageMetadata, distinct
+from .metadata import FORMAT_OF_SUFFIX, FileFormat, ImageFile, ImageMetadata
 from .png import write_png
 from .problems import ImageFileError, not_written
 from .tiff_reading import TIFF_DTYPES
@@ -246,13 +246,17 @@ def create_image(
     path = Path(path)
     shape = tuple(int(size) for size in shape)
     dtype = np.dtype(dtype).newbyteorder("=")
+    as_stored = False
     if like is not None and tuple(like.pixels.shape) == shape:
         axes = axes or like.axes
         header = like.metadata.tiff
-        if axes is not None and header is not None and distinct(header.axes) == axes:
+        if axes == like.axes and axes is not None and header is not None:
+            as_stored = True
             axes = header.axes
-    axes = _stored_axes(axes, shape)
-    file_format = check_writable(path, dtype=dtype, shape=shape, axes=axes, overwrite=overwrite)
+    file_format = check_writable(path, dtype=dtype, overwrite=overwrite)
+    if axes is None or not (as_stored and file_format == "TIFF"):
+        axes = _stored_axes(axes, shape)
+        check_writable(path, dtype=dtype, shape=shape, axes=axes, overwrite=overwrite)
     metadata = like.metadata if like is not None else ImageMetadata()
     from_block: BaseException | None = None
     try:
@@ -286,6 +290,10 @@ def _in_memory(
     """Yield an array and write it as a PNG or JPEG file at the end."""
     pixels = np.zeros(shape, dtype)
     yield pixels
+    if metadata.white is not None and dtype.kind == "u":
+        # These formats have no other white than the greatest value.
+        scaled = pixels * (np.iinfo(dtype).max / metadata.white)
+        pixels = np.rint(np.minimum(scaled, np.iinfo(dtype).max)).astype(dtype)
     order = [axes.index(axis) for axis in "YXS" if axis in axes]
     # All other axes have the length 1.
     order = [axis for axis in range(len(axes)) if axis not in order] + order

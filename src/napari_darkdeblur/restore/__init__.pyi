@@ -23,7 +23,8 @@ from .events import (
 from .image.axes import Axes, AxesError
 from .image.pixels import PixelError, StoppedError, ValueRangeError
 from .image.plane_io import RestoreError
-from .image.view import ImageView, ValueRange
+from .image.ranges import ChosenRange, ValueRange, choose_range, depends_on_values
+from .image.view import ImageView
 from .job import OutOfMemoryError
 from .models import load_model
 from .options import RestoreOptions
@@ -41,6 +42,7 @@ __all__ = [
     "Axes",
     "AxesError",
     "BudgetError",
+    "ChosenRange",
     "DeviceError",
     "Event",
     "Finished",
@@ -69,7 +71,9 @@ __all__ = [
     "available_devices",
     "choose_device",
     "choose_dtype",
+    "choose_range",
     "deblur",
+    "depends_on_values",
     "describe_psf",
     "estimate",
     "find_psf",

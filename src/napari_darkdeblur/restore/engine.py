@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DarkDeblurError
+from ..imagefiles import open_image
 from ..network import AUTO_MODEL, LoadedModel
-from .events import Event, Finished, Result, Retried
+from .events import Event, Finished, ModelReady, Result, Retried
 from .image.axes import Axes
 from .image.pixels import PixelArray, StoppedError, check_dtype
 from .image.plane_io import Output
@@ -89,19 +90,23 @@ def restore(
 
 
 def deblur(
-    image: PixelArray,
+    image: PixelArray | str | os.PathLike[str],
     model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL,
     device: str = "auto",
     **options: Any,
 ) -> NDArray[Any]:
     """Remove motion blur and noise from an image or a stack of images.
 
+    Which values were taken for black and white, and for which axes the array's were taken,
+    goes to the logger ``napari_darkdeblur``: as a warning where it was guessed.
+
     Parameters
     ----------
-    image : array-like
+    image : array-like, or str or path-like
         Grey, RGB or RGBA (alpha is kept), with any further axes, of which every plane is
-        restored on its own; uint8, uint16, int16, float16, float32 or float64; any height and
-        width from 1. It is not changed.
+        restored on its own; integers, float16, float32 or float64; any height and width from 1.
+        It is not changed. A text or path names an image file, which is read; what it says
+        about its axes and its full scale holds where nothing else is given.
     model, device
         See `RestoreOptions`.
     **options
@@ -117,6 +122,8 @@ def deblur(
     ------
     PixelError
         The image's shape, axes, dtype or values cannot be restored.
+    ImageFileError
+        The file cannot be read.
     DeviceError
         There is no such device, or not with this precision.
     FileNotFoundError, WeightsError
@@ -141,6 +148,12 @@ def deblur(
     >>> restored = napari_darkdeblur.deblur(photograph, psf="auto")  # doctest: +SKIP
     >>> restored = napari_darkdeblur.deblur(scan, psf="motion:24,90")  # doctest: +SKIP
     """
+    if isinstance(image, (str, os.PathLike)):
+        with open_image(image) as file:
+            for name, said in file.as_options().items():
+                if options.get(name) is None:
+                    options[name] = said
+            return deblur(file.pixels, model, device, **options)
     if not hasattr(image, "shape"):
         image = np.asarray(image)
     check_dtype(image.dtype)
@@ -156,6 +169,8 @@ def deblur(
         for event in job.run():
             if isinstance(event, Retried):
                 _log.warning(event.reason)
+            elif isinstance(event, ModelReady):
+                _tell_guesses(job)
     finally:
         job.free()
     view = job.view
@@ -168,6 +183,15 @@ def deblur(
             stacklevel=2,
         )
     return output
+
+
+def _tell_guesses(job: Job) -> None:
+    """Log which values were taken for black and white, and which axes if they were guessed."""
+    view = job.view
+    assert view is not None
+    if view.note_of_axes:
+        _log.warning(view.note_of_axes)
+    _log.log(logging.WARNING if view.range_guessed else logging.INFO, view.range_text)
 
 
 def estimate(

@@ -71,6 +71,8 @@ class ModelReady:
         Number of planes.
     black, white : float
         The values of black and white, in units of the pixels.
+    range_text : str
+        A sentence that says which values these are, and why.
     notes : tuple of str
         Sentences for the user: axes that were guessed, values left as they were, and so on.
     psf : PSF, PSFGrid, tuple of them, or None
@@ -86,6 +88,7 @@ class ModelReady:
     planes: int
     black: float
     white: float
+    range_text: str
     notes: tuple[str, ...] = ()
     psf: AnyPSF | tuple[AnyPSF | None, ...] | None = None
     light: Literal["srgb", "linear"] = "srgb"
@@ -175,6 +178,8 @@ class Result:
         What restored it.
     plan : Plan or None
         How the last plane was restored; None if it did not come to that.
+    range_text : str
+        A sentence that says which values were black and white, and why.
     notes : tuple of str
         Sentences for the user.
     psf : PSF, PSFGrid, tuple of them or None
@@ -193,6 +198,7 @@ class Result:
     sha256: str = ""
     device: str = ""
     plan: Plan | None = None
+    range_text: str = ""
     notes: tuple[str, ...] = ()
     psf: AnyPSF | tuple[AnyPSF | None, ...] | None = None
     light: Literal["srgb", "linear"] = "srgb"

@@ -156,7 +156,13 @@ class Job:
         options = self.options
         if np.may_share_memory(_in_memory(self.array), _in_memory(self.output)):
             raise PixelError("The output is the image itself; it takes an array of its own.")
-        view = self.view = ImageView(self.array, options.axes, options.value_range, stop=self.stop)
+        view = self.view = ImageView(
+            self.array,
+            options.axes,
+            options.value_range,
+            full_scale=options.full_scale,
+            stop=self.stop,
+        )
         self._check_stop()
         if not self._prepare_where_asked():
             self._go_to_cpu()
@@ -174,6 +180,7 @@ class Job:
             view.plane_count,
             view.black,
             view.white,
+            view.range_text,
             tuple(view.notes),
             self._psf_or_none(),
             self._light(),
@@ -218,6 +225,7 @@ class Job:
             sha256=loaded.sha256 if loaded is not None else "",
             device=str(self.device) if loaded is not None else "",
             plan=self.plan,
+            range_text=view.range_text if view is not None else "",
             notes=tuple(view.notes) if view is not None else (),
             psf=self._psf_or_none(),
             light=self._light(),

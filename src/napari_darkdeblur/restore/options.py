@@ -9,7 +9,7 @@ from pathlib import Path
 from ..network import AUTO_MODEL, LoadedModel
 from ..psf.kernel import PSFError
 from .devices import Precision
-from .image.view import ValueRange
+from .image.ranges import ValueRange
 from .psfs import LIGHTS, GivenPSF, Light, PSFLike, as_psf
 from .tiling.plan import Tiling
 
@@ -29,7 +29,7 @@ class RestoreOptions:
         memory, the CPU takes over.
     axes : str, optional
         The axes, such as ``"TZYX"``; guessed from the shape if not given (see `Axes`).
-    value_range : {"dtype", "data", "percentile"} or tuple of float
+    value_range : {"auto", "dtype", "data", "percentile"} or tuple of float
         Which values are black and white (see `ImageView`).
     tiling : {"auto", "whole", "exact", "local", "fast"}
         See `make_plan`.
@@ -55,6 +55,8 @@ class RestoreOptions:
         curve, as in photographs, or in proportion, as in a microscope's images. ``"auto"`` is
         ``"srgb"`` for colour and for 8-bit images, else ``"linear"``. It matters for the PSF
         only.
+    full_scale : tuple of float, optional
+        The values of black and white in the pixels' format (see `ImageView`).
 
     Raises
     ------
@@ -65,7 +67,7 @@ class RestoreOptions:
     model: str | os.PathLike[str] | LoadedModel = AUTO_MODEL
     device: str = "auto"
     axes: str | None = None
-    value_range: ValueRange = "dtype"
+    value_range: ValueRange = "auto"
     tiling: Tiling = "auto"
     tile: int | None = None
     memory: int | None = None
@@ -74,6 +76,7 @@ class RestoreOptions:
     auto_pixels: int | None = None
     psf: PSFLike = None
     light: Light = "auto"
+    full_scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.light not in LIGHTS:

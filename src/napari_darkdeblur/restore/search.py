@@ -256,7 +256,9 @@ def find_psf(
         ``stop`` was set.
     """
     options, stop = options or RestoreOptions(), stop or threading.Event()
-    view = ImageView(array, options.axes, options.value_range, stop=stop)
+    view = ImageView(
+        array, options.axes, options.value_range, full_scale=options.full_scale, stop=stop
+    )
     loaded = options.load_model(view.axes.pixel_count)
     linear_light, _ = is_linear_light(options.light, view.axes.colour, view.dtype)
     if plane is None:

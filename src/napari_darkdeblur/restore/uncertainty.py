@@ -43,6 +43,7 @@ from .events import (
 )
 from .image.axes import Axes, resolve
 from .image.pixels import PixelArray, StoppedError
+from .image.ranges import depends_on_values
 from .image.view import ImageView
 from .options import RestoreOptions
 from .psfs import AnyPSF, GivenPSF, Light, is_linear_light, psf_of_plane, turned_psf
@@ -111,7 +112,7 @@ def uncertainty(
         As in `restore`. Only the region is read; all of the array if its value range is to be
         found.
     options : RestoreOptions, optional
-        How. The value range ``"data"`` or ``"percentile"`` is that of the whole array, so that
+        How. A value range that follows from the values is that of the whole array, so that
         planes can be compared with each other and with what `restore` makes of them; give
         (black, white) where it is known already.
     plane : int
@@ -182,10 +183,15 @@ class _Region:
             self._axes = Axes.parse(options.axes, array.shape)
         self._block = np.asarray(array[self._axes.index(plane, rows, columns)])
         colours = self._axes.to_hwc(self._block)[..., :3]
-        if options.value_range in ("data", "percentile"):
-            view = ImageView(array, self._axes.letters, options.value_range, stop=stop)
-        else:
-            view = ImageView(colours, "YXS", options.value_range, stop=stop)
+        # The range of the whole array, where it depends on that.
+        whole = depends_on_values(options.value_range)
+        view = ImageView(
+            array if whole else colours,
+            self._axes.letters if whole else "YXS",
+            options.value_range,
+            full_scale=options.full_scale,
+            stop=stop,
+        )
         self.black, self.white = view.black, view.white
         linear_light, _ = is_linear_light(options.light, self._axes.colour, self._block.dtype)
         self.light: Light = "srgb" if linear_light else "linear"

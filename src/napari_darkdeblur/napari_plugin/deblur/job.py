@@ -207,11 +207,11 @@ def prepared(
     """Return a job's pixels, and its options with the whole layer's black and white."""
     yield Preparing("Loading PyTorch and the model")
     load_torch()
-    from ...restore import ImageView, RestoreOptions
+    from ...restore import ImageView, RestoreOptions, depends_on_values
 
     options = RestoreOptions(**spec.options, axes=spec.axes)
     source = spec.region.of(spec.array)
-    part_of_range = source is not spec.array and options.value_range in ("data", "percentile")
+    part_of_range = source is not spec.array and depends_on_values(options.value_range)
     if part_of_range or spec.output_dtype == "float32":
         yield Preparing("Looking at the layer's values")
         whole = ImageView(spec.array, spec.axes, options.value_range, stop=stop)

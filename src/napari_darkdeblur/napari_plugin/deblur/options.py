@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ...errors import DarkDeblurError
 from ...restore.units import parse_bytes
 from ..settings import PluginSettings
@@ -83,19 +81,12 @@ class Options:
     def value_range(self, layer: Image) -> str | tuple[float, float]:
         """Return a layer's value range as `RestoreOptions` takes it.
 
-        ``"auto"`` is the range of the dtype for 8 bits and for RGB, whose values mean what they
-        are. Other grey images (a 12-bit camera's in uint16, floats in any units) rarely reach
-        from one end of their dtype to the other: there it is the percentiles.
-
         Raises
         ------
         OptionsError
             White is not above black.
         """
-        if self.values == "auto":
-            known = layer.rgb or np.dtype(layer.dtype) == np.uint8
-            return "dtype" if known else "percentile"
-        if self.values in ("dtype", "data", "percentile"):
+        if self.values in ("auto", "dtype", "data", "percentile"):
             return self.values
         low, high = layer.contrast_limits if self.values == "contrast" else (self.black, self.white)
         if not low < high:

@@ -13,7 +13,8 @@ Image = NDArray[Any]
 Planes = NDArray[np.float32]
 ColourModel = Literal["grey", "rgb", "rgba"]
 
-_RESTORABLE = {("u", 1), ("u", 2), ("i", 2), ("f", 2), ("f", 4), ("f", 8)}
+_RESTORABLE = {(kind, size) for kind in "ui" for size in (1, 2, 4, 8)}
+_RESTORABLE |= {("f", 2), ("f", 4), ("f", 8)}
 
 
 class PixelArray(Protocol):
@@ -75,7 +76,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     Parameters
     ----------
     dtype : numpy.dtype or what it takes
-        uint8, uint16, int16, float16, float32 or float64, in either byte order.
+        An integer of 8 to 64 bits, float16, float32 or float64, in either byte order.
 
     Returns
     -------
@@ -98,11 +99,9 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     hints = {
         "b": "a mask has no blur to remove",
         "c": "take its magnitude (numpy.abs) or its real part",
-        "i": "convert it to uint16 or float32",
-        "u": "convert it to uint16 or float32",
         "f": "convert it to float64",
     }
     raise PixelError(
-        f"The image holds {known.name}; uint8, uint16, int16, float16, float32 and float64 can "
-        f"be restored, {hints.get(known.kind, 'convert it to one of them')}."
+        f"The image holds {known.name}; integers, float16, float32 and float64 can be restored, "
+        f"{hints.get(known.kind, 'convert it to one of them')}."
     )

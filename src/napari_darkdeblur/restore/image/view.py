@@ -9,10 +9,9 @@ stay comparable, and a pixel comes out the same whatever regions are asked for.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +21,11 @@ from .axes import Axes, resolve
 from .pixels import (
     Image,
     PixelArray,
-    PixelError,
     Planes,
     StoppedError,
-    ValueRangeError,
     check_dtype,
 )
-from .values import Scan, scan
-
-ValueRange: TypeAlias = Literal["dtype", "data", "percentile"] | tuple[float, float]
+from .ranges import ValueRange, choose_range
 
 _WHOLE = slice(None)
 # How many values are read at a time in a scan: 16 MiB in double precision.
@@ -51,19 +46,26 @@ class ImageView:
         must not change while the view is in use.
     axes : str, optional
         The axes, such as ``"TZYX"`` (see `Axes`). Guessed from the shape if not given.
-    value_range : {"dtype", "data", "percentile"} or tuple of float
+    value_range : {"auto", "dtype", "data", "percentile"} or tuple of float
         Which values are black and white.
 
-        - ``"dtype"``: 0 and the dtype's greatest value for integers (32767 for int16), 0 and
-          1 for floats. Values outside are an error.
+        - ``"auto"``: the full scale for uint8, and for what has another ``full_scale`` than
+          its dtype, if the image lies within and uses at least 5 % of it (between the 0.1 and
+          99.9 percentiles); otherwise ``"percentile"``. For a 12-bit camera's values in uint16
+          or for floats in any units, the dtype's range means nothing.
+        - ``"dtype"``: the full scale. Values outside are an error.
         - ``"data"``: the least and the greatest finite value of the whole image.
         - ``"percentile"``: its 0.1 and 99.9 percentiles (see `scan` for their precision), or
           the least and the greatest value where the percentiles are equal.
         - (black, white): these values.
 
         Alpha counts nowhere. Where all values are equal, and the range comes from them, white
-        is one more than black (or the next number that differs, if that is more). Where no
-        value is finite, black is 0 and white 1.
+        is more than black by one, or by as much as black if that is less (or is the next
+        number that differs). Where no value is finite, black is 0 and white 1.
+    full_scale : tuple of float, optional
+        The values of black and white in the pixels' format, such as (0, 4095) for 12 bits in
+        uint16. The default is 0 and the dtype's greatest value for integers (32767 for int16),
+        0 and 1 for floats.
     stop : threading.Event, optional
         When it is set, a scan under way ends with `StoppedError`.
 
@@ -75,10 +77,16 @@ class ImageView:
         Their axes.
     axes_guessed : bool
         Whether the axes were guessed.
+    note_of_axes : str
+        A sentence about the guess; empty if there was nothing to guess.
     dtype : numpy.dtype
         The pixels' dtype, in their byte order.
     black, white : float
         The values of black and white, in units of the pixels.
+    range_text : str
+        A sentence that says which values are black and white, and why.
+    range_guessed : bool
+        Whether ``"auto"`` took them from the image's values.
     extremes : tuple of float, optional
         The least and the greatest finite value of the image, if it was scanned.
     nonfinite : dict of int to int
@@ -100,10 +108,11 @@ class ImageView:
 
     Notes
     -----
-    All values are read once, in strips of 16 MiB, if the dtype is float or int16, or the range
-    is not known otherwise; twice or more for percentiles of floats. What lies outside black and
-    white, the network sees cut off; it is added back to the result. So bright spots stay, and
-    nothing wraps around.
+    All values are read once, in strips of 16 MiB, if the dtype is float or signed, or the range
+    is not known otherwise; twice or more for percentiles of floats. Of unsigned integers, for
+    which only the use of a range is in question, as many are read as it takes to know. What
+    lies outside black and white, the network sees cut off; it is added back to the result. So
+    bright spots stay, and nothing wraps around.
 
     Of planes with values that are not finite, the last one asked for is kept in memory,
     filled: 4 bytes for each value, and some 20 bytes for each pixel while it is being filled.
@@ -115,6 +124,7 @@ class ImageView:
         axes: str | None = None,
         value_range: ValueRange = "dtype",
         *,
+        full_scale: tuple[float, float] | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         if not all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__")):
@@ -127,26 +137,21 @@ class ImageView:
         self._filled: tuple[int, Planes] | None = None
         self._stop = stop
         # A picture's two axes leave nothing to guess.
-        if self.axes_guessed and len(self.axes.shape) > 2:
-            self.notes.append(self._note_of_axes())
+        guessed = self.axes_guessed and len(self.axes.shape) > 2
+        self.note_of_axes = self._describe_axes() if guessed else ""
+        if guessed:
+            self.notes.append(self.note_of_axes)
 
-        limits = _check_value_range(value_range, self.dtype)
-        source = value_range if isinstance(value_range, str) else "given"
-        scanned = None
-        # All that an unsigned integer can be lies within its dtype's range.
-        if self.dtype.kind == "f" or limits is None or (source, self.dtype.kind) == ("dtype", "i"):
-            scanned = scan(self._strips, self.dtype, percentiles=source == "percentile")
-        self.extremes = scanned.extremes if scanned else None
-        self.nonfinite = scanned.nonfinite if scanned else {}
+        colours = 1 if self.axes.colour == "grey" else 3
+        count = self.axes.pixel_count * colours
+        chosen = choose_range(self.strips, self.dtype, count, value_range, full_scale)
+        self.black, self.white, self.range_text = chosen.black, chosen.white, chosen.text
+        self.range_guessed = chosen.guessed
+        self.extremes, self.nonfinite = chosen.extremes, chosen.nonfinite or {}
         if self.nonfinite:
             self.notes.append(self._note_of_nonfinite())
-        self.black, self.white = self._check_values(source, limits, scanned)
+        self.notes.extend(chosen.notes)
         self._scale = self.white - self.black
-        if not math.isfinite(self._scale):
-            raise PixelError(
-                f"The value range {self.black:g} to {self.white:g} is too wide; pass "
-                "value_range=(black, white) with the values of black and of white."
-            )
 
     @property
     def plane_count(self) -> int:
@@ -247,6 +252,9 @@ class ImageView:
         for strip in _strips_of(original.shape, _CONVERTED_AT_ONCE):
             wanted = np.moveaxis(restored[:, strip], 0, -1)
             pixels = self._from_network(original[strip], wanted)
+            if self.dtype.kind != "f" and self.dtype.itemsize == 8:
+                target[strip] = _added(original[strip], pixels)
+                continue
             finite = np.isfinite(original[strip])
             np.copyto(target[strip], pixels, casting="unsafe", where=finite)
         return result
@@ -259,7 +267,8 @@ class ImageView:
         """Return a view (h, w, 1 or 3) without alpha."""
         return hwc[..., :3] if self.axes.colour == "rgba" else hwc
 
-    def _strips(self) -> Iterator[tuple[int, NDArray[Any]]]:
+    def strips(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read all values but alpha strip by strip, each as (plane, values of (h, w, C))."""
         shape = self.height, self.width, self.axes.channels
         for plane in range(self.plane_count):
             for strip in _strips_of(shape, _SCANNED_AT_ONCE):
@@ -320,49 +329,7 @@ class ImageView:
         self._filled = plane, filled
         return filled
 
-    def _check_values(
-        self, source: str, limits: tuple[float, float] | None, scanned: Scan | None
-    ) -> tuple[float, float]:
-        """Return black and white, and note what is unusual about the values.
-
-        ``source`` is the value range's name, or ``"given"``; ``limits`` are black and white
-        where that is enough to know them.
-        """
-        found = scanned.extremes if scanned else None
-        if limits is not None:
-            if found and (found[0] < limits[0] or found[1] > limits[1]):
-                if source == "dtype":
-                    raise ValueRangeError(found, limits)
-                self.notes.append(
-                    f"The image has values from {found[0]:.6g} to {found[1]:.6g}; the network "
-                    f"saw them limited to the value range {limits[0]:g} to {limits[1]:g}, and "
-                    "what is beyond was added back."
-                )
-            return limits
-        if found is None:
-            self.notes.append(
-                "None of the image's values is finite, so the value range 0 to 1 was taken."
-            )
-            return 0.0, 1.0
-        low, high = found
-        if low == high:
-            self.notes.append(
-                f"All finite values of the image are {low:.6g}, so that was taken for black."
-            )
-            return low, low + max(1.0, math.ulp(low))
-        if source == "data":
-            return found
-        assert scanned is not None
-        assert scanned.percentiles is not None
-        if scanned.percentiles[0] == scanned.percentiles[1]:
-            self.notes.append(
-                f"Nearly all values of the image are {scanned.percentiles[0]:.6g}, so the value "
-                f"range is that of all values, {low:.6g} to {high:.6g}."
-            )
-            return found
-        return scanned.percentiles
-
-    def _note_of_axes(self) -> str:
+    def _describe_axes(self) -> str:
         axes = self.axes
         colour = {"grey": "grey", "rgb": "RGB", "rgba": "RGBA"}[axes.colour]
         planes = f"{axes.plane_count} {colour} plane{'s' if axes.plane_count > 1 else ''}"
@@ -391,31 +358,6 @@ class ImageView:
         )
 
 
-def _check_value_range(value_range: ValueRange, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Return black and white where they do not depend on the image's values."""
-    if isinstance(value_range, str):
-        if value_range in ("data", "percentile"):
-            return None
-        if value_range == "dtype":
-            return 0.0, 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    else:
-        try:
-            black, white = (float(value) for value in value_range)
-        except (TypeError, ValueError, OverflowError):
-            pass
-        else:
-            if math.isfinite(black) and math.isfinite(white) and black < white:
-                return black, white
-            raise PixelError(
-                f"The value range {black:g} to {white:g} is not one; it takes the value of "
-                "black and a greater one of white."
-            )
-    raise PixelError(
-        f"The value range {value_range!r} is not one; it takes 'dtype', 'data', 'percentile' or "
-        "the value of black and a greater one of white."
-    )
-
-
 def _strips_of(shape: tuple[int, ...], most_values: int) -> Iterator[slice]:
     """Cut rows (of shape (h, w, C)) into strips of at most so many values, or one row."""
     height, width, channels = shape
@@ -432,6 +374,24 @@ def _double(values: NDArray[Any]) -> NDArray[np.float64]:
         # Some bit patterns of NaN make any arithmetic with them a warning.
         double[np.isnan(double)] = np.nan
     return double
+
+
+def _added(original: NDArray[Any], pixels: NDArray[np.float64]) -> NDArray[Any]:
+    """Return 64-bit integers changed to these values: exact where nothing changes.
+
+    Double precision does not hold them, but their changes.
+    """
+    limits = np.iinfo(original.dtype)
+    change = pixels - original.astype(np.float64)
+    native = original.astype(original.dtype.newbyteorder("="))
+    # Unsigned, both the distance to a limit and the sum are right, whatever the sign.
+    bits = native.view(np.uint64)
+    up = np.minimum(np.maximum(change, 0), 2.0**63).astype(np.uint64)
+    down = np.minimum(np.maximum(-change, 0), 2.0**63).astype(np.uint64)
+    up = np.minimum(up, np.uint64(limits.max % 2**64) - bits)
+    down = np.minimum(down, bits - np.uint64(limits.min % 2**64))
+    changed: NDArray[Any] = (bits + up - down).view(native.dtype)
+    return changed
 
 
 def _fill(values: Planes, bad: NDArray[np.bool_]) -> None:

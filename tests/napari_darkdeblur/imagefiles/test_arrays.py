@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes
 from napari_darkdeblur.imagefiles import ImageFileError, arrays
 from napari_darkdeblur.imagefiles.arrays import FileArray, PagedArray, ranges_of
 
-from .conftest import assert_sentence
+from ..conftest import assert_sentence
 
 DTYPES = ["<u1", "<u2", ">u2", "<f2", ">f4", "<f8"]
 
