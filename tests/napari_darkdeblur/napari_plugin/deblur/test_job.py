@@ -23,7 +23,8 @@ from ...conftest import assert_sentence
 
 def spec_of(array: Any, model: Path, axes: str = "YX", **others: Any) -> JobSpec:
     dimensions = len(axes.replace("S", ""))
-    options = RestoreOptions(model, "cpu", axes, **others.pop("options", {}))
+    chosen = {"value_range": "dtype"} | others.pop("options", {})
+    options = RestoreOptions(model, "cpu", axes, **chosen)
     region = others.pop("region", Region((0,) * dimensions, tuple(array.shape[:dimensions])))
     return JobSpec("cells", array, region, options, **others)
 
