@@ -40,6 +40,7 @@ CHOICE = {
     "worst_quadrant": 0.0,
     "agreement": 2.0,
     "seconded": 6.0,
+    "vouched": 0.0,
 }
 # Whether it is better than none: logistic regression.
 CONFIDENCE = {
@@ -54,6 +55,7 @@ CONFIDENCE = {
     "rms": 0.3,
     "agreement": 2.4,
     "seconded": 3.6,
+    "vouched": 0.0,
 }
 
 
