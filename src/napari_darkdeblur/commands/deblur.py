@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -307,8 +308,10 @@ def _complaint(job: FileJob, result: Result) -> str:
     error = result.error
     if isinstance(error, ValueRangeError):
         return complaint_about_range(job.source, error)
-    names_file = str(job.source) in result.message or str(job.target) in result.message
-    return result.message if names_file else f"{job.source}: {result.message}"
+    # The engine speaks of Python's arguments.
+    message = re.sub(r"\baxes='(\w+)'", r"--axes \1", result.message)
+    names_file = str(job.source) in message or str(job.target) in message
+    return message if names_file else f"{job.source}: {message}"
 
 
 def _parse_memory(text: str) -> int:

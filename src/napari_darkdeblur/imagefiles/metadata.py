@@ -26,25 +26,8 @@ FORMAT_OF_SUFFIX: dict[str, FileFormat] = {
     ".zarr": "ZARR",
 }
 RAW_SUFFIXES = frozenset(
-    [
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".nrw",
-        ".arw",
-        ".srf",
-        ".sr2",
-        ".raf",
-        ".orf",
-        ".rw2",
-        ".pef",
-        ".srw",
-        ".iiq",
-        ".3fr",
-        ".erf",
-        ".mrw",
-    ]
+    {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2"}
+    | {".raf", ".orf", ".rw2", ".pef", ".srw", ".iiq", ".3fr", ".erf", ".mrw"}
 )
 # What can be read besides.
 STILL_SUFFIXES = RAW_SUFFIXES.union(

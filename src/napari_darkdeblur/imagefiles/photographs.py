@@ -20,11 +20,12 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import PIL.features
 import PIL.Image
 import psutil
 from numpy.typing import NDArray
 
-from .metadata import CM_PER_INCH, ORIENTATION, ImageFile, ImageMetadata
+from .metadata import CM_PER_INCH, ImageFile, ImageMetadata
 from .problems import ImageFileError, one_line
 
 JPEG_QUALITY = 95
@@ -82,9 +83,6 @@ def read_photograph(path: Path, kind: str) -> ImageFile:
         else:
             _check_memory(path, image.width * image.height * 4)
             pixels = _pixels_of(image, path)
-        if kind == "HEIF" and metadata.orientation() not in (None, 1):
-            # The decoder has turned the pixels already.
-            metadata = replace(metadata, exif=_unturned(metadata.exif))
     axes = "YX" if pixels.ndim == 2 else "YXS"
     return ImageFile(path, pixels, metadata, axes)
 
@@ -175,16 +173,6 @@ def _pixels_of(image: PIL.Image.Image, path: Path) -> NDArray[Any]:
         has_alpha = image.mode in ("LA", "PA") or "transparency" in image.info
         image = image.convert("RGBA" if has_alpha else "RGB")
     return np.asarray(image)
-
-
-def _unturned(exif: bytes | None) -> bytes | None:
-    """Return EXIF with the orientation 1."""
-    if exif is None:
-        return None
-    tags = PIL.Image.Exif()
-    tags.load(exif)
-    tags[ORIENTATION] = 1
-    return tags.tobytes().removeprefix(b"Exif\0\0")
 
 
 # --- PNG
@@ -278,7 +266,7 @@ def profile_of_chunks(metadata: ImageMetadata) -> bytes | None:
     white, primaries, gamma = _D65, _SRGB_PRIMARIES, 2.2
     if len(chunks.get(b"cHRM", b"")) == 32:
         values = [value / 1e5 for value in struct.unpack(">8I", chunks[b"cHRM"])]
-        white, primaries = (values[0], values[1]), tuple(values[2:])  # type: ignore[assignment]
+        white, primaries = (values[0], values[1]), tuple(values[2:])
     if len(chunks.get(b"gAMA", b"")) == 4:
         (told,) = struct.unpack(">I", chunks[b"gAMA"])
         gamma = 1e5 / told if told else gamma

@@ -19,7 +19,7 @@ from .zarr_files import is_zarr, open_zarr
 
 
 def read_image(path: str | os.PathLike[str], series: int | None = None) -> ImageFile:
-    """Read one image from a PNG, JPEG or TIFF file into memory.
+    """Read one image from a file into memory.
 
     The file's contents decide which it is, not its name.
 
@@ -62,7 +62,7 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Image
 
 @contextmanager
 def open_image(path: str | os.PathLike[str], series: int | None = None) -> Iterator[ImageFile]:
-    """Open a PNG, JPEG or TIFF file, whose pixels are read as they are asked for.
+    """Open an image file or a Zarr folder, whose pixels are read as they are asked for.
 
     The file's contents decide which it is, not its name. PNG and JPEG are decoded at once;
     of a TIFF file, only what is indexed is read: see `open_tiff`. Of a pyramid, the image at

@@ -65,7 +65,7 @@ def open_zarr(path: Path, series: int | None = None) -> ImageFile:
     if series is None and not images[0][2]:
         number = max(range(len(images)), key=lambda i: (images[i][0].size, -i))
     array, group, multiscale = images[number]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if series is None and len(images) > 1:
         listed = ", ".join(
             f"{i} ({' × '.join(map(str, each.shape))} {each.dtype.name})"
@@ -183,11 +183,11 @@ def create_zarr(
     """
     import zarr
 
-    header = like.metadata.zarr if like is not None else None
-    same = header is not None and tuple(like.pixels.shape) == shape
+    same = like is not None and tuple(like.pixels.shape) == shape
+    header: ZarrHeader | None = like.metadata.zarr if same else None
     names = tuple(letter.lower() for letter in axes)
     try:
-        if same and header.multiscale is not None:
+        if header is not None and header.multiscale is not None:
             group = zarr.open_group(str(part), mode="w", zarr_format=header.zarr_format)
             options = {"dimension_names": names} if header.zarr_format == 3 else {}
             array = group.create_array(
@@ -208,8 +208,8 @@ def create_zarr(
             for letter, size in zip(axes, shape, strict=True)
         )
         ordered = "".join(letter for letter in "TCZYX" if letter in axes) == axes
-        if not ordered or (same and header.multiscale is None):
-            version = header.zarr_format if same else 3
+        if not ordered or header is not None:
+            version = header.zarr_format if header is not None else 3
             options = {"dimension_names": names} if version == 3 else {}
             yield zarr.create_array(
                 str(part), shape=shape, dtype=dtype, chunks=chunks, zarr_format=version, **options
@@ -295,4 +295,5 @@ def _averaged(block: NDArray[Any], factors: list[int], shape: tuple[int, ...]) -
     block = np.pad(block, missing, mode="edge")
     split = [part for n, f in zip(shape, factors, strict=True) for part in (n, f)]
     mean = block.reshape(split).mean(axis=tuple(range(1, 2 * len(shape), 2)), dtype=np.float64)
-    return (np.rint(mean) if block.dtype.kind in "ui" else mean).astype(block.dtype)
+    averaged: NDArray[Any] = np.rint(mean) if block.dtype.kind in "ui" else mean
+    return averaged.astype(block.dtype)
