@@ -262,10 +262,11 @@ def read_pixels(path: Path) -> Pixels:
     """Read an image without its transparency, (H, W) or (H, W, 3), of its own dtype."""
     from .imagefiles import read_image
 
-    pixels = read_image(path).pixels
+    pixels: Pixels = read_image(path).pixels
     if pixels.ndim == 2:
         return pixels
-    return pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]
+    colour: Pixels = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]
+    return colour
 
 
 def as_eight_bit(pixels: Pixels) -> NDArray[np.float64]:
@@ -595,13 +596,10 @@ def write_contact_sheet(
     psnr = {(s.image, s.method): s.metrics["psnr"] for s in results.scores if s.dataset == name}
     rows = []
     for rank, image in places.items():
-        pair = by_name[image]
-        blurred = read_pixels(pair.blurred)
-        shown: dict[str, Pixels] = {INPUT: blurred}
-        for method, restore in methods.items():
-            if (image, method) in psnr:
-                shown[method] = restore(pair, blurred)
-        shown["reference"] = read_pixels(pair.references[0])
+        try:
+            shown = _shown(by_name[image], methods, {by for of, by in psnr if of == image})
+        except (DarkDeblurError, OSError):  # gone since it was measured
+            continue
         cells = []
         for label, pixels in shown.items():
             eight = np.rint(as_eight_bit(pixels) * 255).astype(np.uint8)
@@ -618,6 +616,8 @@ def write_contact_sheet(
             draw.text((4, height + 19), under, fill="black")
             cells.append(cell)
         rows.append(cells)
+    if not rows:
+        return
     width = max(sum(cell.width for cell in cells) for cells in rows)
     sheet = Image.new("RGB", (width, sum(cells[0].height for cells in rows)), "white")
     top = 0
@@ -629,6 +629,17 @@ def write_contact_sheet(
         top += cells[0].height
     with atomic_write(path) as part:
         sheet.save(part, format="PNG")
+
+
+def _shown(
+    pair: DatasetPair, methods: Mapping[str, Restorer], measured: set[str]
+) -> dict[str, Pixels]:
+    """Return the images of a row of the contact sheet by what stands below them."""
+    blurred = read_pixels(pair.blurred)
+    results = {
+        name: restore(pair, blurred) for name, restore in methods.items() if name in measured
+    }
+    return {INPUT: blurred, **results, "reference": read_pixels(pair.references[0])}
 
 
 def evaluate(

@@ -170,7 +170,8 @@ def test_what_was_interrupted_goes_on(run, gopro, weights, tmp_path):
     (gopro / "test/S0/blur/0.png").write_bytes(b"")
     (gopro / "test/S0/blur/0.png").touch()
     code, _, err = run(*words)
-    assert len(table_of(out)) == 6 * 2, err
+    assert code == 0, err
+    assert len(table_of(out)) == 6 * 2
     assert log.read_text().startswith(before)
 
 
