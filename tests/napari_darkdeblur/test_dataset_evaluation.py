@@ -215,7 +215,7 @@ def test_two_folders_and_two_files_are_data_sets(run, gopro, weights):
         (["--dataset", "lai", "."], "it is to be had from"),
         (["--restored", "theirs"], "Name BLURRED and REFERENCE"),
         (["a.png", "--model", "still"], "Name BLURRED and REFERENCE"),
-        (["--dataset", "gopro", ".", "--csv", "a.csv"], "--csv does not go with"),
+        (["--dataset", "gopro", ".", "--csv", "a.csv"], "--csv is for files, not for"),
         (["--dataset", "gopro", ".", "--images", "0"], "--images must be at least 1"),
         (["a.png"], "Name RESTORED and REFERENCE"),
     ],
