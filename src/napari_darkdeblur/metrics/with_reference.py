@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.color import deltaE_cie76, deltaE_ciede2000, gray2rgb, rgb2lab
+from skimage.color import deltaE_cie76, gray2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from . import pixelwise
@@ -191,26 +191,6 @@ def cie76(restored: ArrayLike, reference: ArrayLike) -> float:
         return found
 
     return float(in_bands(distance, checked_pair(restored, reference)).mean())
-
-
-def ciede2000_of_lab(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Return the CIEDE2000 difference of colours given in CIELAB (Sharma et al. 2005).
-
-    Parameters
-    ----------
-    first, second : array-like
-        (..., 3): L* in 0..100, a*, b*.
-
-    Returns
-    -------
-    ndarray
-        (...), with the parametric factors ``k_L = k_C = k_H = 1``.
-    """
-    difference: NDArray[np.float64] = np.asarray(
-        deltaE_ciede2000(np.asarray(first, np.float64), np.asarray(second, np.float64)),
-        np.float64,
-    )
-    return difference
 
 
 def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:
