@@ -198,7 +198,7 @@ def test_regions_have_no_steps():
 
 @pytest.mark.parametrize("shape", [(70, 90, 5), (70, 5, 90), (64, 64, 10), (2, 512, 512, 31)])
 def test_planes_too_narrow_to_be_guessed_are_refused(shape: tuple[int, ...]):
-    with pytest.raises(AxesError, match="axes=.*if the short one is channels") as caught:
+    with pytest.raises(AxesError, match=r"axes=.*if the short one is channels") as caught:
         Axes.guess(shape)
     assert_sentence(str(caught.value))
     example = str(caught.value).split("axes=")[1].split("'")[1]
