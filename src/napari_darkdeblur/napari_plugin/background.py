@@ -1,4 +1,4 @@
-"""Work in a thread beside the viewer: told of, stopped, and never left behind.
+"""Work in a thread beside the viewer: reported, stopped, and never left behind.
 
 A generator that is run here must not raise: whatever happens, it *returns* a result, and it is
 stopped by an event that it looks at. napari's own workers for generators are not used: they lose
@@ -15,7 +15,33 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-Work = Callable[[threading.Event], Generator[Any, None, Any]]
+from ..errors import DarkDeblurError
+
+
+class TorchError(DarkDeblurError, ImportError):
+    """PyTorch cannot be loaded; the message is one sentence for the user."""
+
+
+def load_torch() -> None:
+    """Import torch; call it in a thread.
+
+    Raises
+    ------
+    TorchError
+        It cannot be imported.
+    """
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise TorchError(
+            f"PyTorch cannot be loaded ({reason}); reinstall it, on Windows also the Microsoft "
+            "Visual C++ Redistributable, and if that does not help start napari with "
+            'python -c "import torch, napari; napari.Viewer(); napari.run()".'
+        ) from error
+
+
+BackgroundJob = Callable[[threading.Event], Generator[Any, None, Any]]
 
 
 class Background(QObject):
@@ -31,18 +57,18 @@ class Background(QObject):
 
     Signals
     -------
-    told : object
+    progressed : object
         What the generator yielded, in the widget's thread.
-    ended : object
-        What it returned.
+    finished : object
+        What the generator returned.
     """
 
-    told = Signal(object)
-    ended = Signal(object)
+    progressed = Signal(object)
+    finished = Signal(object)
 
     def __init__(self, owner: QWidget | None = None) -> None:
         super().__init__(owner)
-        self._current: _Listener | None = None
+        self._current: _WorkerReceiver | None = None
         self._stopper = _Stopper()
         if owner is not None:
             owner.installEventFilter(self)
@@ -59,7 +85,7 @@ class Background(QObject):
         """Whether the work under way has been told to stop."""
         return self.busy and self._stopper.event.is_set()
 
-    def start(self, work: Work) -> None:
+    def start(self, work: BackgroundJob) -> None:
         """Start work in a thread; what was under way is abandoned.
 
         Parameters
@@ -72,20 +98,20 @@ class Background(QObject):
 
         self.abandon()
         stop = self._stopper.event = threading.Event()
-        voice = _Voice()
-        listener = self._current = _Listener(voice, self)
-        listener.told.connect(self.told)
-        listener.ended.connect(self._end)
+        voice = _WorkerSignals()
+        listener = self._current = _WorkerReceiver(voice, self)
+        listener.progressed.connect(self.progressed)
+        listener.finished.connect(self._end)
 
         def run() -> None:
             generator = work(stop)
             try:
                 while True:
-                    voice.told.emit(next(generator))
+                    voice.progressed.emit(next(generator))
                     if worker.abort_requested:  # napari is closing
                         stop.set()
             except StopIteration as end:
-                voice.ended.emit(end.value)
+                voice.finished.emit(end.value)
 
         worker: Any = create_worker(run, _start_thread=False)
         worker.start()
@@ -98,7 +124,7 @@ class Background(QObject):
         """Tell the work to stop, and hear no more of it."""
         self.stop()
         if self._current is not None:
-            self._current.hears = False
+            self._current.active = False
             self._current = None
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
@@ -109,41 +135,41 @@ class Background(QObject):
 
     def _end(self, result: Any) -> None:
         self._current = None
-        self.ended.emit(result)
+        self.finished.emit(result)
 
 
-class _Voice(QObject):
+class _WorkerSignals(QObject):
     """What a thread speaks with. It belongs to the work, not to the widget, which may be gone."""
 
-    told = Signal(object)
-    ended = Signal(object)
+    progressed = Signal(object)
+    finished = Signal(object)
 
 
-class _Listener(QObject):
+class _WorkerReceiver(QObject):
     """Hears one piece of work, as long as anybody wants to know.
 
     What a voice is connected to are methods, not functions: so both Qt bindings call them in the
     widget's thread, and not at all once it is destroyed.
     """
 
-    told = Signal(object)
-    ended = Signal(object)
+    progressed = Signal(object)
+    finished = Signal(object)
 
-    def __init__(self, voice: _Voice, parent: QObject) -> None:
+    def __init__(self, voice: _WorkerSignals, parent: QObject) -> None:
         super().__init__(parent)
-        self.hears = True
-        voice.told.connect(self._on_told)
-        voice.ended.connect(self._on_ended)
+        self.active = True
+        voice.progressed.connect(self._on_progressed)
+        voice.finished.connect(self._on_ended)
 
-    def _on_told(self, value: Any) -> None:
+    def _on_progressed(self, value: Any) -> None:
         # What was on its way when the work was abandoned comes all the same.
-        if self.hears:
-            self.told.emit(value)
+        if self.active:
+            self.progressed.emit(value)
 
     def _on_ended(self, value: Any) -> None:
-        if self.hears:
-            self.hears = False
-            self.ended.emit(value)
+        if self.active:
+            self.active = False
+            self.finished.emit(value)
         self.deleteLater()
 
 

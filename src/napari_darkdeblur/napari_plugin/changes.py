@@ -25,11 +25,11 @@ class Changes:
         Parameters
         ----------
         thing : object
-            Whose attribute.
+            Object whose attribute is changed.
         name : str
-            Of the attribute.
+            Name of the attribute.
         value : object
-            What it is to be.
+            Value that the attribute is given.
         """
         self.keep(thing, name)
         _set(thing, name, value)

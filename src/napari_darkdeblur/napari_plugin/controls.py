@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -16,6 +17,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from .provenance import provenance_of
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Layer
+
 
 Control = TypeVar("Control", bound=QWidget)
 
@@ -56,7 +64,7 @@ def note(name: str) -> QLabel:
     return label
 
 
-def say(label: QLabel, text: str) -> None:
+def set_note(label: QLabel, text: str) -> None:
     """Show a sentence, or hide the label if there is none."""
     label.setText(text)
     label.setVisible(bool(text))
@@ -90,3 +98,84 @@ def scrolled(outer: QWidget, inner: QWidget) -> None:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)
     outer.setMinimumWidth(NARROWEST)
+
+
+# Made for looking only.
+_NOT_OFFERED = ("preview", "curtain", "psf")
+
+
+class LayerChoice(ComboBox):
+    """A combo box of some of a viewer's layers, in the order of the layer list.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Viewer whose layers are shown.
+    layer_type : type
+        Which kind, such as `napari.layers.Image`.
+    name : str
+        Object name of the control.
+    tooltip : str
+        Tooltip that says what the layer is for.
+    none : str, optional
+        What "no layer" is called, if that is a choice, too. Without it, the first layer is
+        chosen as long as the user chooses none.
+    accepts : callable, optional
+        Takes a layer, and returns whether it is offered.
+    """
+
+    value: Any  # magicgui's, whose types are unknown here
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        layer_type: type[Layer],
+        *,
+        name: str,
+        tooltip: str,
+        none: str | None = None,
+        accepts: Callable[[Layer], bool] = lambda layer: True,
+    ) -> None:
+        self._layers = viewer.layers
+        self._type, self._accepts = layer_type, accepts
+        if none is not None:
+            self.null_string = none
+        super().__init__(
+            name=name, tooltip=tooltip, choices=self._offered, nullable=none is not None
+        )
+        self.native.setObjectName(name)
+        self.native.setToolTip(tooltip)
+        # A long name must not make the dock wide.
+        self.native.setMinimumContentsLength(12)
+        events = self._layers.events
+        self._events = (events.inserted, events.removed, events.reordered, events.renamed)
+        for event in self._events:
+            event.connect(self._follow)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the viewer's layers anew; tell only if another one is chosen now."""
+        # magicgui knows choices by their texts: a layer that is renamed would be dropped.
+        kept = self.value
+        with self.changed.blocked():
+            super().reset_choices()
+            if kept in self.choices:
+                self.value = kept
+        if self.value is not kept:
+            self.changed.emit(self.value)
+
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer; to be called when the widget goes away."""
+        for event in self._events:
+            event.disconnect(self._follow)
+
+    def _follow(self, event: Any = None) -> None:
+        self.reset_choices()
+
+    def _offered(self, widget: Any = None) -> list[tuple[str, Layer]]:
+        offered = []
+        for layer in self._layers:
+            made = provenance_of(layer)
+            hidden = made is not None and made.kind in _NOT_OFFERED
+            if isinstance(layer, self._type) and not hidden and self._accepts(layer):
+                offered.append((layer.name, layer))
+        return offered

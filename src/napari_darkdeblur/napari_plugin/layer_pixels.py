@@ -40,7 +40,7 @@ def full_resolution(layer: Image) -> PixelArray:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def guess_axes(layer: Image) -> str:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def axes_of(layer: Image, letters: str | None = None) -> Axes:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     letters : str, optional
         What they are; guessed if not given.
 
@@ -110,7 +110,7 @@ def data_position(layer: Image, point: Sequence[float]) -> tuple[int, ...]:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     point : sequence of float
         World coordinates, such as ``viewer.dims.point``; the layer has the last ones.
 
@@ -133,11 +133,11 @@ def current_plane(layer: Image, axes: Axes, point: Sequence[float]) -> int:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     axes : Axes
-        Its axes.
+        Axes of the layer's array.
     point : sequence of float
-        ``viewer.dims.point``.
+        Position of the viewer's sliders: ``viewer.dims.point``.
 
     Returns
     -------
@@ -161,11 +161,11 @@ def read_plane(
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     axes : Axes
-        Its axes.
+        Axes of the layer's array.
     plane : int
-        See `current_plane`.
+        Index of the plane, as `current_plane` returns it.
     rows, columns : slice
         The region, without a step.
 

@@ -29,13 +29,13 @@ class InputRecord(BaseModel):
     Parameters
     ----------
     name : str
-        Its name at that time.
+        Name of the layer at that time.
     layer_id : str
         ``str(layer.unique_id)``, which stays the same when it is renamed.
     shape : tuple of int
         Of its full-resolution array.
     dtype : str
-        Of its array.
+        Data type of its array.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ModelRecord(BaseModel):
     name : str
         File name without its ending.
     sha256 : str
-        Of the file.
+        SHA-256 digest of the weights file.
     """
 
     name: str
@@ -90,7 +90,7 @@ class PSFRecord(BaseModel):
     side : int
         Width and height of the kernel in pixels.
     note : str
-        What to be careful with.
+        Sentence that says what to be careful with.
     kernel : tuple of tuple of float
         Its values row by row, of sum 1; empty for kernels wider than 129 pixels.
     """
@@ -118,19 +118,19 @@ class Provenance(BaseModel):
     Parameters
     ----------
     schema_version : int
-        Of this layout.
+        Version of the layout of this record.
     kind : str
-        What the layer is.
+        What the layer shows.
     version : str
-        Of napari-darkdeblur.
+        Version of napari-darkdeblur.
     input : InputRecord, optional
         What it was made of; none for samples.
     region : RegionRecord
-        Which part.
+        Part of the input that was restored.
     axes : str
         The axes of the layer's array.
     model : ModelRecord, optional
-        The weights.
+        Weights of the network.
     options : dict
         What was chosen in the widget.
     psf : PSFRecord, optional
@@ -139,13 +139,13 @@ class Provenance(BaseModel):
         The values that the network was shown as black and white, in the layer's units; metrics
         take the same.
     device, plan : str
-        Where and how.
+        Device that restored, and how the image was cut into tiles.
     seconds : float
-        Wall-clock time.
+        Wall-clock time of restoring, in seconds.
     notes : tuple of str
         Sentences about what was guessed, limited or tried again.
     metrics : dict
-        Measured values by name.
+        Values that were measured, by name.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -221,7 +221,7 @@ def input_of(layer: Layer, layers: Iterable[Layer]) -> Layer | None:
     Parameters
     ----------
     layer : napari.layers.Layer
-        The result.
+        Layer that was made of another one.
     layers : iterable of napari.layers.Layer
         Where to look, such as ``viewer.layers``.
     """

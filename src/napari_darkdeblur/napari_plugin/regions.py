@@ -61,7 +61,7 @@ class Crop:
     Parameters
     ----------
     array : PixelArray
-        What it is a part of.
+        Array that it is a part of.
     region : Region
         Along the first axes of the array; further ones (colour) are kept whole.
     """
@@ -99,7 +99,7 @@ def choose_region(
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     point : sequence of float
         Where the viewer's sliders are: ``viewer.dims.point``.
     axes : str, optional
@@ -110,7 +110,7 @@ def choose_region(
         Of each plane all, what the canvas shows, or what a Shapes layer's selected shapes (all,
         if none is selected) span.
     shapes : napari.layers.Shapes, optional
-        For area ``"shapes"``.
+        Shapes layer for area ``"shapes"``.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def marked_lights(
     layer : napari.layers.Image
         In which lights or beads are marked.
     shapes : napari.layers.Shapes or None
-        What marks them.
+        Shapes layer with a rectangle around each light.
     point : sequence of float
         ``viewer.dims.point``: the plane, where the shapes do not tell.
     axes : str, optional

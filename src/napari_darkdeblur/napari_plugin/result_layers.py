@@ -23,7 +23,7 @@ def placement_of(layer: Layer, start: Sequence[float] | None = None) -> dict[str
     Parameters
     ----------
     layer : napari.layers.Layer
-        What it is made of.
+        Layer that the result is made of.
     start : sequence of float, optional
         Data coordinates of the part's first pixel, one for each of the layer's dimensions; the
         first pixel of all if not given.

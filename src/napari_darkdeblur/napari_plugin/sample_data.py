@@ -204,7 +204,7 @@ def _mosaic_level(level: int) -> dask.array.Array:
 
     chunks = (PICTURE_SIDE,) * (MOSAIC_PICTURES >> level)
     return dask.array.map_blocks(
-        _mosaic_chunk,
+        mosaic_chunk,
         level=level,
         chunks=(chunks, chunks, (3,)),
         dtype=np.uint8,
@@ -212,7 +212,7 @@ def _mosaic_level(level: int) -> dask.array.Array:
     )
 
 
-def _mosaic_chunk(level: int, block_id: tuple[int, ...]) -> NDArray[np.uint8]:
+def mosaic_chunk(level: int, block_id: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a chunk, which holds 2**level pictures along each side."""
     pictures = _pictures(level)
     numbers = range(2**level)

@@ -42,16 +42,16 @@ class EngineChoices:
     device : str
         See `napari_darkdeblur.restore.RestoreOptions`. It may not be on this machine.
     precision : {"fp32", "tf32", "bf16", "fp16"}
-        See `RestoreOptions`.
+        Precision of the network; see `RestoreOptions`.
     tiling : {"auto", "whole", "exact", "local", "fast"}
-        See `RestoreOptions`.
+        How a plane is cut; see `RestoreOptions`.
     tile : int
         Side of a tile in pixels; 0 is what fits.
     memory : str
         What restoring may take, such as ``"4 GB"``, as it was typed, whether or not it makes
         sense; empty is a share of what is free.
     light : {"auto", "srgb", "linear"}
-        See `RestoreOptions`.
+        How values relate to light; see `RestoreOptions`.
     output_dtype : {"same", "float32"}
         Data type of results: the input's, or float32.
     """

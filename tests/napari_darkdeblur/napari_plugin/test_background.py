@@ -40,9 +40,9 @@ def owner(qtbot) -> QWidget:
 def test_it_tells_in_order_and_ends_with_the_result(qtbot, owner):
     background = Background(owner)
     told, threads = [], set()
-    background.told.connect(told.append)
-    background.told.connect(lambda _: threads.add(threading.current_thread()))
-    with qtbot.waitSignal(background.ended) as ended:
+    background.progressed.connect(told.append)
+    background.progressed.connect(lambda _: threads.add(threading.current_thread()))
+    with qtbot.waitSignal(background.finished) as ended:
         background.start(Counter(5))
         assert background.busy
     assert told == [0, 1, 2, 3, 4]
@@ -53,9 +53,9 @@ def test_it_tells_in_order_and_ends_with_the_result(qtbot, owner):
 
 def test_stopping_gives_a_result(qtbot, owner):
     background = Background(owner)
-    with qtbot.waitSignal(background.ended) as ended:
+    with qtbot.waitSignal(background.finished) as ended:
         background.start(Counter())
-        qtbot.waitSignal(background.told).wait()
+        qtbot.waitSignal(background.progressed).wait()
         background.stop()
         assert background.stopping
     assert ended.args == ["stopped"]
@@ -64,9 +64,9 @@ def test_stopping_gives_a_result(qtbot, owner):
 def test_a_new_work_takes_the_place_of_the_old(qtbot, owner):
     background = Background(owner)
     first, results = Counter(), []
-    background.ended.connect(results.append)
+    background.finished.connect(results.append)
     background.start(first)
-    qtbot.waitSignal(background.told).wait()
+    qtbot.waitSignal(background.progressed).wait()
     background.start(Counter(3))
     qtbot.waitUntil(lambda: bool(results))
     qtbot.waitUntil(first.ended.is_set)
@@ -82,10 +82,10 @@ def test_it_stops_when_the_widget_goes(qtbot, way):
     QVBoxLayout(window).addWidget(owner)
     background = Background(owner)
     results: list[object] = []
-    background.ended.connect(results.append)
+    background.finished.connect(results.append)
     work = Counter()
     background.start(work)
-    qtbot.waitSignal(background.told).wait()
+    qtbot.waitSignal(background.progressed).wait()
     if way == "destroyed":
         owner.deleteLater()
     else:

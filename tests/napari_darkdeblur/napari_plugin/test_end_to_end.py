@@ -67,7 +67,7 @@ def test_from_the_sample_to_a_file_of_numbers(
     compare.set_mode("off")
     assert not viewer.canvas.grid.enabled
 
-    deblur.run.metrics_button.click()
+    deblur.run.measure_button.click()
     metrics = opened(viewer, "Metrics")
     table = tmp_path / "numbers.csv"
     monkeypatch.setattr(QFileDialog, "exec", lambda dialog: 1)

@@ -139,13 +139,13 @@ def test_the_movie_moves_and_counts_twelve_bits() -> None:
 
 def test_nothing_of_the_mosaic_is_made_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    real = sample_data._mosaic_chunk
+    real = sample_data.mosaic_chunk
 
     def counting(level: int, block_id: tuple[int, ...]) -> NDArray[np.uint8]:
         made.append(level)
         return real(level, block_id)
 
-    monkeypatch.setattr(sample_data, "_mosaic_chunk", counting)
+    monkeypatch.setattr(sample_data, "mosaic_chunk", counting)
     (mosaic,) = _layers(sample_data.large_mosaic)
     assert mosaic.multiscale
     assert mosaic.data[0].shape == (8192, 8192, 3)

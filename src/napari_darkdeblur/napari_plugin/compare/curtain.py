@@ -11,15 +11,78 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .lattice import Lattice, first_from
-
 if TYPE_CHECKING:
     from ...restore.image.pixels import PixelArray
+
+
+class Lattice(NamedTuple):
+    """How the pixels of the inset meet those of the frame, along one axis.
+
+    The frame's pixel ``start + k`` shows the inset's pixel ``first + k * step``, for ``k`` from 0
+    up to ``length``.
+    """
+
+    start: int
+    first: int
+    step: int
+    length: int
+
+    @classmethod
+    def of(cls, offset: int, length: int, frame_factor: float, inset_factor: float) -> Lattice:
+        """Return how two levels of resolution meet.
+
+        Parameters
+        ----------
+        offset : int
+            Where the inset's first pixel lies in the frame, at full resolution.
+        length : int
+            Pixels of the inset's level.
+        frame_factor, inset_factor : float
+            Pixels of full resolution in one of the level's.
+        """
+        step = max(1, round(frame_factor / inset_factor))
+        start = math.ceil(offset / frame_factor)
+        first = max(0, round((start * frame_factor - offset) / inset_factor))
+        return cls(start, first, step, max(0, -(-(length - first) // step)))
+
+    def meet(self, part: int | range) -> tuple[range, int | slice] | None:
+        """Return what of a part of the frame's axis shows which part of the inset's.
+
+        Parameters
+        ----------
+        part : int or range
+            Pixels of the frame's axis.
+
+        Returns
+        -------
+        shown : range
+            Which of them, counted from the part's first.
+        read : int or slice
+            The inset's pixels; None in place of the pair if there are none.
+        """
+        if isinstance(part, int):
+            met = self.meet(range(part, part + 1))
+            return met and (met[0], self.first + (part - self.start) * self.step)
+        shown = range(
+            max(0, first_from(self.start, part)),
+            min(len(part), first_from(self.start + self.length, part)),
+        )
+        if not shown:
+            return None
+        step = part.step * self.step
+        first = self.first + (part[shown.start] - self.start) * self.step
+        return shown, slice(first, first + (len(shown) - 1) * step + 1, step)
+
+
+def first_from(position: int, part: range) -> int:
+    """Return which element of a range is the first from a position on."""
+    return -((part.start - position) // part.step)
+
 
 # The most that is kept of what was read of one lazy array, and in how many blocks: the field on
 # screen and the thumbnail. Larger fields are read again whenever the edge moves.
@@ -49,13 +112,13 @@ class Edge:
     inset_first: bool
 
 
-class Source:
+class CachedArray:
     """Reads an array, and keeps what it last read if that may have been costly.
 
     Parameters
     ----------
     array : PixelArray
-        Of any kind.
+        Array of any kind: numpy, dask, zarr.
     """
 
     def __init__(self, array: PixelArray) -> None:
@@ -88,9 +151,9 @@ class CurtainArray:
 
     Parameters
     ----------
-    frame : Source
+    frame : CachedArray
         The image that is shown wherever the inset is not.
-    inset : Source
+    inset : CachedArray
         The other image, with as many axes.
     lattices : sequence of Lattice
         How the inset lies in the frame, along each axis but colour.
@@ -102,8 +165,8 @@ class CurtainArray:
 
     def __init__(
         self,
-        frame: Source,
-        inset: Source,
+        frame: CachedArray,
+        inset: CachedArray,
         lattices: Sequence[Lattice],
         factors: Sequence[float],
         edge: Edge,
@@ -215,7 +278,7 @@ def join(
         The frame's pixel of full resolution that the inset's first one lies on, along each axis
         but colour.
     edge : Edge
-        Where the curtain hangs.
+        Position of the edge, which may be changed later.
 
     Returns
     -------
@@ -223,7 +286,7 @@ def join(
         The frame's levels, the finest first. A level of the inset that is too fine is thinned
         out; a level of the frame that no level of the inset fits is left out.
     """
-    insets = [(Source(array), _factors(inset, array, len(offset))) for array in inset]
+    insets = [(CachedArray(array), _factors(inset, array, len(offset))) for array in inset]
     levels = []
     for array in frame:
         factors = _factors(frame, array, len(offset))
@@ -233,12 +296,12 @@ def join(
                     Lattice.of(*along)
                     for along in zip(offset, source.array.shape, factors, finer, strict=False)
                 ]
-                levels.append(CurtainArray(Source(array), source, lattices, factors, edge))
+                levels.append(CurtainArray(CachedArray(array), source, lattices, factors, edge))
                 break
     if len(levels) > 1 and len(offset) == 2:
         # The frame alone: an inset without levels would be read from end to end for it.
         nowhere = [Lattice(0, 0, 1, 0)] * 2
-        thumbnail = CurtainArray(Source(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
+        thumbnail = CurtainArray(CachedArray(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
         step = -(-max(thumbnail.shape[:2]) // _THUMBNAIL)
         levels.append(thumbnail[::step, ::step])
     return levels

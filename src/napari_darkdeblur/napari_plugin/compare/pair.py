@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TOLERANCE = 0.02
 
 
-class Pair(NamedTuple):
+class LayerPair(NamedTuple):
     """The layers that are compared.
 
     Parameters
@@ -40,9 +40,9 @@ class Nesting(NamedTuple):
     Parameters
     ----------
     frame : napari.layers.Image
-        The larger one.
+        Larger layer.
     inset : napari.layers.Image
-        The other one.
+        Layer that lies on the frame.
     offset : tuple of int
         The pixel of the frame, at full resolution, that the inset's first one lies on, along
         each of their dimensions.
@@ -88,7 +88,7 @@ class Nesting(NamedTuple):
         )
 
 
-def newest_pair(layers: Iterable[Layer]) -> Pair | None:
+def newest_pair(layers: Iterable[Layer]) -> LayerPair | None:
     """Return the newest restored layer with what it was made of; None if there are none."""
     layers = list(layers)
     for layer in reversed(layers):
@@ -96,7 +96,7 @@ def newest_pair(layers: Iterable[Layer]) -> Pair | None:
         if made is not None and made.kind == "restored":
             source = input_of(layer, layers)
             if isinstance(source, Image) and isinstance(layer, Image):
-                return Pair(source, layer)
+                return LayerPair(source, layer)
     return None
 
 
@@ -106,7 +106,7 @@ def why_not(before: Image | None, after: Image | None) -> str:
     Parameters
     ----------
     before, after : napari.layers.Image or None
-        What was chosen.
+        Layers that were chosen; None where none is.
     """
     if before is None or after is None:
         return "Choose two image layers to compare."
@@ -131,7 +131,7 @@ def why_not(before: Image | None, after: Image | None) -> str:
     return ""
 
 
-def why_no_curtain(pair: Pair) -> str:
+def why_no_curtain(pair: LayerPair) -> str:
     """Return why layers that can be compared cannot share a curtain; empty if they can."""
     before, after = pair
     if before.rgb != after.rgb:
@@ -145,7 +145,7 @@ def why_no_curtain(pair: Pair) -> str:
     return ""
 
 
-def nesting_of(pair: Pair) -> Nesting | None:
+def nesting_of(pair: LayerPair) -> Nesting | None:
     """Return how the smaller layer lies on the larger one; None if their pixels do not match.
 
     Of two layers of the same size the one before is the frame.

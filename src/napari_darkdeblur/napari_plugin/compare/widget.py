@@ -2,22 +2,194 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
-from ..controls import form, named, note, say, scrolled
-from ..layer_choice import LayerChoice
+from ..controls import LayerChoice, button, form, named, note, scrolled, set_note
 from ..provenance import provenance_of
-from .comparing import Comparing
-from .mode_controls import BlinkControls, CurtainControls, Segments
-from .pair import Pair, newest_pair, why_no_curtain, why_not
+from .curtain_view import CurtainView
+from .pair import LayerPair, newest_pair, why_no_curtain, why_not
+from .views import Blink, Comparison
 
 if TYPE_CHECKING:
     import napari.viewer
+
+
+class SegmentedButtons(QWidget):
+    """Buttons in a row, of which one is down.
+
+    Parameters
+    ----------
+    choices : sequence of (str, str, str)
+        Value, text and tooltip of each. The buttons are named after the values.
+
+    Signals
+    -------
+    chosen : str
+        Another value was chosen.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self, choices: Sequence[tuple[str, str, str]]) -> None:
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(1)
+        group = QButtonGroup(self)
+        self._buttons: dict[str, QPushButton] = {}
+        for value, text, tooltip in choices:
+            one = button(value.replace(" ", "_"), text, tooltip)
+            one.setCheckable(True)
+            group.addButton(one)
+            row.addWidget(one)
+            self._buttons[value] = one
+        self.choose(choices[0][0])
+        group.buttonClicked.connect(self._notify)
+
+    @property
+    def value(self) -> str:
+        """The value of the button that is down."""
+        return next(value for value, one in self._buttons.items() if one.isChecked())
+
+    def choose(self, value: str) -> None:
+        """Press a button, without telling of it."""
+        self._buttons[value].setChecked(True)
+
+    def offer(self, value: str, on: bool) -> None:
+        """Let a button be pressed, or not."""
+        self._buttons[value].setEnabled(on)
+
+    def _notify(self, *_: object) -> None:
+        self.chosen.emit(self.value)
+
+
+class CurtainControls(QWidget):
+    """A slider that is the edge of a curtain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view: CurtainView | None = None
+        self._slider = named(
+            QSlider(Qt.Orientation.Horizontal),
+            "edge",
+            "Where the edge is. It can be dragged in the picture as well.",
+        )
+        self._slider.valueChanged.connect(self._move)
+        centre = button("centre_edge", "Centre", "Bring the edge to the middle of the canvas.")
+        centre.clicked.connect(self._centre)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Edge"))
+        row.addWidget(self._slider, 1)
+        row.addWidget(centre)
+        self.hide()
+
+    def attend(self, view: CurtainView | None) -> None:
+        """Control a curtain, or none."""
+        self._view = view
+        self.setVisible(view is not None)
+        if view is not None:
+            view.changed.connect(self._follow)
+            self._follow()
+
+    def _follow(self) -> None:
+        if self._view is None:
+            return
+        self._slider.blockSignals(True)
+        self._slider.setRange(0, self._view.length)
+        self._slider.setSingleStep(max(1, self._view.length // 200))
+        self._slider.setPageStep(max(1, self._view.length // 10))
+        self._slider.setValue(self._view.position)
+        self._slider.blockSignals(False)
+
+    def _move(self, position: int) -> None:
+        if self._view is not None:
+            self._view.move(position)
+
+    def _centre(self) -> None:
+        if self._view is not None:
+            self._view.move_into_view()
+
+
+class BlinkControls(QWidget):
+    """How fast two layers change, and a button to hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view: Blink | None = None
+        self._play = named(
+            QCheckBox("Change every"), "play", "Show the layers in turn without being asked."
+        )
+        self._play.setChecked(True)
+        self._interval = named(QDoubleSpinBox(), "interval", "Seconds for which each is shown.")
+        self._interval.setRange(0.1, 10.0)
+        self._interval.setSingleStep(0.1)
+        self._interval.setDecimals(1)
+        self._interval.setValue(0.8)
+        self._interval.setSuffix(" s")
+        self._hold = button(
+            "hold", "Hold to see before", "While it is held down, the layer before is shown."
+        )
+        self._play.toggled.connect(self._on_play)
+        self._interval.valueChanged.connect(self._on_interval)
+        self._hold.pressed.connect(self._on_pressed)
+        self._hold.released.connect(self._on_released)
+        row = QHBoxLayout()
+        row.addWidget(self._play)
+        row.addWidget(self._interval, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row)
+        column.addWidget(self._hold)
+        self.hide()
+
+    @property
+    def interval(self) -> float:
+        """Seconds for which each layer is shown."""
+        return float(self._interval.value())
+
+    def attend(self, view: Blink | None) -> None:
+        """Control what blinks, or nothing."""
+        self._view = view
+        self.setVisible(view is not None)
+        if view is not None:
+            view.play(self._play.isChecked())
+
+    def _on_play(self, on: bool) -> None:
+        if self._view is not None:
+            self._view.play(on)
+
+    def _on_interval(self, seconds: float) -> None:
+        if self._view is not None:
+            self._view.set_interval(seconds)
+
+    def _on_pressed(self) -> None:
+        if self._view is not None:
+            self._view.play(False)
+            self._view.show(after=False)
+
+    def _on_released(self) -> None:
+        if self._view is not None:
+            self._view.show(after=True)
+            self._view.play(self._play.isChecked())
+
 
 Mode = Literal["off", "side by side", "curtain", "blink"]
 
@@ -39,9 +211,9 @@ class CompareWidget(QWidget):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Whose layers.
+        Viewer whose layers are shown.
     parent : QWidget, optional
-        What it is shown in.
+        Parent widget, as in Qt.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -49,7 +221,7 @@ class CompareWidget(QWidget):
         self.setObjectName("compare")
         self._viewer = viewer
         self._mode: Mode = "off"
-        self._comparing: Comparing | None = None
+        self._comparing: Comparison | None = None
         self._shown: tuple[Mode, str] | None = None
         self._settling = False
         self._opened = False
@@ -87,7 +259,7 @@ class CompareWidget(QWidget):
             tooltip="What became of it: on the right, at the bottom, or second.",
             none="(choose)",
         )
-        self._modes, self._arrangements = Segments(_MODES), Segments(_ARRANGEMENTS)
+        self._modes, self._arrangements = SegmentedButtons(_MODES), SegmentedButtons(_ARRANGEMENTS)
         self._note = note("compare_note")
         self._curtain, self._blink = CurtainControls(), BlinkControls()
         self._share = named(
@@ -127,10 +299,10 @@ class CompareWidget(QWidget):
         return self._mode
 
     @property
-    def pair(self) -> Pair | None:
+    def pair(self) -> LayerPair | None:
         """The layers that are chosen; None if they cannot be compared."""
         before, after = self._before.value, self._after.value
-        return None if why_not(before, after) else Pair(before, after)
+        return None if why_not(before, after) else LayerPair(before, after)
 
     def set_pair(self, before: Image, after: Image) -> None:
         """Choose two layers and show them: side by side, if no other way is chosen.
@@ -195,7 +367,7 @@ class CompareWidget(QWidget):
             emitter.disconnect(callback)
         self._connections.clear()
         for choice in (self._before, self._after):
-            choice.stop_following()
+            choice.disconnect_viewer()
 
     def _choose(self, before: Image, after: Image) -> None:
         self._settling = True
@@ -252,9 +424,9 @@ class CompareWidget(QWidget):
         self._arrangements.setVisible(self._mode in ("side by side", "curtain"))
         self._explain()
 
-    def _show(self, pair: Pair) -> None:
+    def _show(self, pair: LayerPair) -> None:
         if self._comparing is None:
-            self._comparing = Comparing(self._viewer, pair, self)
+            self._comparing = Comparison(self._viewer, pair, self)
             for layer in pair:
                 layer.events.data.connect(self._on_data)
         comparing, stacked = self._comparing, self._arrangements.value == "top bottom"
@@ -282,7 +454,7 @@ class CompareWidget(QWidget):
             comparing.end(layers_change=layers_change)
 
     def _explain(self, *_: Any) -> None:
-        say(self._note, self._sentence())
+        set_note(self._note, self._sentence())
 
     def _sentence(self) -> str:
         """Return why something is not possible, or what might mislead in what is seen."""
@@ -290,7 +462,7 @@ class CompareWidget(QWidget):
         problem = why_not(before, after)
         if problem:
             return problem
-        pair = Pair(before, after)
+        pair = LayerPair(before, after)
         if self._comparing is None or self._comparing.nesting is None:
             return why_no_curtain(pair)
         frame, inset, _ = nesting = self._comparing.nesting

@@ -17,9 +17,16 @@ from ..layer_pixels import axes_of, full_resolution
 from ..provenance import Provenance, record_input, record_psf
 from ..regions import marked_lights
 from ..result_layers import placement_of
-from .blur_panel import BlurKind, BlurPanel, details_of
-from .job import JobSpec, Preparing
-from .kernel_jobs import KernelFound, Rectangle, Searching, find_kernel, kernel_of_lights
+from .blur_panel import BlurKind, BlurPanel, kernel_details
+from .jobs import (
+    JobSpec,
+    KernelFound,
+    LightBounds,
+    Preparing,
+    SearchProgress,
+    find_kernel,
+    kernel_of_lights,
+)
 from .request import Blur, Request
 
 if TYPE_CHECKING:
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
 SUFFIX = "[psf]"
 LIGHTS = "lights"
-_SETTLE = 300  # milliseconds without a change of the shapes, before they are looked at
+_DEBOUNCE = 300  # milliseconds without a change of the shapes, before they are looked at
 
 
 @dataclass(frozen=True)
@@ -87,17 +94,17 @@ class BlurChoice(QObject):
         self._target: tuple[BlurKind, str, JobSpec] | None = None
         self._ready = False
         self._background = Background(owner)
-        self._background.told.connect(self._on_told)
-        self._background.ended.connect(self._on_ended)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE)
-        self._settle.timeout.connect(self._take_lights)
+        self._background.progressed.connect(self._on_progressed)
+        self._background.finished.connect(self._on_ended)
+        self._debounce = QTimer(self)
+        self._debounce.setSingleShot(True)
+        self._debounce.setInterval(_DEBOUNCE)
+        self._debounce.timeout.connect(self._take_lights)
         panel.changed.connect(self._on_choice)
-        panel.find_wanted.connect(self._find)
-        panel.cancel_wanted.connect(self._background.stop)
-        panel.draw_wanted.connect(self._draw)
-        panel.add_wanted.connect(self._add)
+        panel.find_requested.connect(self._find)
+        panel.cancel_requested.connect(self._background.stop)
+        panel.draw_requested.connect(self._draw)
+        panel.add_requested.connect(self._add)
 
     @property
     def finding(self) -> bool:
@@ -107,7 +114,7 @@ class BlurChoice(QObject):
     def get_ready(self) -> None:
         """Begin: PyTorch is loaded, and kernels can be made."""
         self._ready = True
-        self._panel.let_find(True)
+        self._panel.enable_find(True)
         self._show()
 
     def blur(self, layer: Image | None) -> Blur:
@@ -154,9 +161,9 @@ class BlurChoice(QObject):
     def leave(self) -> None:
         """Let go of the viewer."""
         self._follow(None)
-        self._settle.stop()
+        self._debounce.stop()
         self._background.abandon()
-        self._panel.stop_following()
+        self._panel.disconnect_viewer()
 
     # --- What is known
 
@@ -193,7 +200,7 @@ class BlurChoice(QObject):
         psf = _motion(panel.length_spin.value(), panel.angle_spin.value())
         return psf, f"{describe_psf(psf).capitalize()}."
 
-    def _marked(self, layer: Image | None) -> tuple[int, list[Rectangle], str]:
+    def _marked(self, layer: Image | None) -> tuple[int, list[LightBounds], str]:
         """Return plane and rectangles of the marked lights, or why there are none."""
         if layer is None:
             return 0, [], "There is no image layer; open an image or a sample."
@@ -226,7 +233,7 @@ class BlurChoice(QObject):
         if self.finding and self._panel.kind in ("find", "points"):
             return  # how far it is, is shown
         psf, text, used = self._current()
-        details = () if psf is None else details_of(psf, self._layer)
+        details = () if psf is None else kernel_details(psf, self._layer)
         self._panel.show_kernel(psf, text, details, used=used)
 
     # --- What is done
@@ -275,12 +282,12 @@ class BlurChoice(QObject):
         self._panel.show_kernel(None, "Looking for the kernel…")
         self._background.start(job)
 
-    def _on_told(self, event: Any) -> None:
+    def _on_progressed(self, event: Any) -> None:
         if self._background.stopping:
             self._panel.show_kernel(None, "Stopping…")
         elif isinstance(event, Preparing):
             self._panel.show_kernel(None, f"{event.text}…")
-        elif isinstance(event, Searching):
+        elif isinstance(event, SearchProgress):
             self._panel.show_finding(True, event.fraction)
             self._panel.show_kernel(None, f"Looking for the shake… {event.fraction:.0%}")
 
@@ -314,7 +321,7 @@ class BlurChoice(QObject):
     def _look_at_lights(self) -> None:
         """Take the kernel from the marked lights soon, if it is not known."""
         if self._panel.kind == "points" and self._known_of(self._layer) is None:
-            self._settle.start()
+            self._debounce.start()
 
     def _draw(self) -> None:
         """Let rectangles be drawn, in a layer of their own if none is chosen."""

@@ -23,8 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..controls import button, choose, combo, named, note, say
-from ..layer_choice import LayerChoice
+from ..controls import LayerChoice, button, choose, combo, named, note, set_note
 from ..layer_pixels import guess_axes
 
 if TYPE_CHECKING:
@@ -53,15 +52,15 @@ class BlurPanel(QGroupBox):
     -------
     changed :
         Something else is chosen.
-    find_wanted, cancel_wanted, draw_wanted, add_wanted :
+    find_requested, cancel_requested, draw_requested, add_requested :
         A button was clicked.
     """
 
     changed = Signal()
-    find_wanted = Signal()
-    cancel_wanted = Signal()
-    draw_wanted = Signal()
-    add_wanted = Signal()
+    find_requested = Signal()
+    cancel_requested = Signal()
+    draw_requested = Signal()
+    add_requested = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__("Blur")
@@ -134,17 +133,17 @@ class BlurPanel(QGroupBox):
         self.reason = note("blur_reason")
         self._lay_out()
 
-        self.kind_box.currentIndexChanged.connect(self._tell)
-        self.shapes_choice.changed.connect(self._tell)
-        self.background_box.toggled.connect(self._tell)
+        self.kind_box.currentIndexChanged.connect(self._notify)
+        self.shapes_choice.changed.connect(self._notify)
+        self.background_box.toggled.connect(self._notify)
         for spin in (self.length_spin, self.angle_spin):
-            spin.valueChanged.connect(self._tell)
+            spin.valueChanged.connect(self._notify)
         self.find_button.clicked.connect(self._on_find)
-        self.draw_button.clicked.connect(self.draw_wanted)
+        self.draw_button.clicked.connect(self.draw_requested)
         self.open_button.clicked.connect(self._ask_for_file)
-        self.add_button.clicked.connect(self.add_wanted)
+        self.add_button.clicked.connect(self.add_requested)
         self.show_finding(False)
-        self.let_find(False)  # before PyTorch is there
+        self.enable_find(False)  # before PyTorch is there
         self.show_kernel(None, "")
         self._show_rows()
 
@@ -177,12 +176,12 @@ class BlurPanel(QGroupBox):
         """Take the kernel from a file from now on."""
         self._path = path
         self.open_button.setToolTip(str(path))
-        self._tell()
+        self._notify()
 
     def allow(self, reason: str) -> None:
         """Let a kernel be chosen, or say why it would be of no use."""
         self.kind_box.setEnabled(not reason)
-        say(self.reason, reason)
+        set_note(self.reason, reason)
         self._show_rows()
 
     def show_finding(self, finding: bool, fraction: float | None = None) -> None:
@@ -198,7 +197,7 @@ class BlurPanel(QGroupBox):
         self.bar.setRange(0, 0 if finding and fraction is None else _STEPS)
         self.bar.setValue(round(_STEPS * fraction) if finding and fraction is not None else 0)
 
-    def let_find(self, allowed: bool) -> None:
+    def enable_find(self, allowed: bool) -> None:
         """Let the shake be looked for, or not, for instance while an image is restored."""
         self.find_button.setEnabled(allowed)
 
@@ -212,7 +211,7 @@ class BlurPanel(QGroupBox):
         psf : PSF or None
             The kernel; None leaves its place empty.
         text : str
-            A sentence.
+            Sentence that is shown beside the kernel.
         details : tuple of str
             What else is known, a line each.
         used : bool
@@ -239,9 +238,9 @@ class BlurPanel(QGroupBox):
             "\n".join((text, *details, f"Origin: {psf.origin}.", psf.note)).strip()
         )
 
-    def stop_following(self) -> None:
+    def disconnect_viewer(self) -> None:
         """Let go of the viewer."""
-        self.shapes_choice.stop_following()
+        self.shapes_choice.disconnect_viewer()
 
     def _lay_out(self) -> None:
         self._pages = QStackedWidget()
@@ -283,12 +282,12 @@ class BlurPanel(QGroupBox):
         if kind != "unknown":
             self._pages.setCurrentIndex(self._page_of[kind])
 
-    def _tell(self, _: Any = None) -> None:
+    def _notify(self, _: Any = None) -> None:
         self._show_rows()
         self.changed.emit()
 
     def _on_find(self, _: Any = None) -> None:
-        (self.cancel_wanted if self._finding else self.find_wanted).emit()
+        (self.cancel_requested if self._finding else self.find_requested).emit()
 
     def _ask_for_file(self) -> None:
         start = self._path.parent if self._path is not None else Path.home()
@@ -297,7 +296,7 @@ class BlurPanel(QGroupBox):
             self.open(Path(path))
 
 
-def details_of(psf: PSF, layer: Image | None) -> tuple[str, ...]:
+def kernel_details(psf: PSF, layer: Image | None) -> tuple[str, ...]:
     """Return what else there is to say about a kernel: size, in units too, and confidence."""
     side = psf.kernel.shape[0]
     size = f"{side} × {side} px"

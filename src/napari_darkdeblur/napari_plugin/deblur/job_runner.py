@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
-from .job import JobSpec, Outcome, run_job
-from .restored_layers import Destination
+from .jobs import JobSpec, Outcome, run_job
+from .results import Destination
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -41,14 +41,14 @@ class JobRunner(QObject):
 
     Signals
     -------
-    told : object
+    progressed : object
         `Preparing` or an event of the engine.
-    ended : object, object
+    finished : object, object
         `Outcome`, and the new layer if it is done.
     """
 
-    told = Signal(object)
-    ended = Signal(object, object)
+    progressed = Signal(object)
+    finished = Signal(object, object)
 
     def __init__(self, viewer: napari.viewer.Viewer, owner: QWidget | None = None) -> None:
         super().__init__(owner)
@@ -57,8 +57,8 @@ class JobRunner(QObject):
         self._activity: Any = None
         self._spec: JobSpec | None = None
         self._destination: Destination | None = None
-        self._background.told.connect(self._on_event)
-        self._background.ended.connect(self._on_outcome)
+        self._background.progressed.connect(self._on_event)
+        self._background.finished.connect(self._on_outcome)
 
     @property
     def busy(self) -> bool:
@@ -73,7 +73,7 @@ class JobRunner(QObject):
         layer : napari.layers.Image
             What is restored; it may be changed or removed meanwhile.
         spec : JobSpec
-            What exactly, and how.
+            What exactly is restored, and how.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class JobRunner(QObject):
         fraction = getattr(event, "fraction", None)
         if fraction is not None and self._activity is not None:
             self._activity.update(round(_STEPS * fraction) - self._activity.n)
-        self.told.emit(event)
+        self.progressed.emit(event)
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self._end_activity()
@@ -114,7 +114,7 @@ class JobRunner(QObject):
             assert self._destination is not None
             layer = self._destination.add(self._viewer, self._spec, outcome)
         self._spec = self._destination = None
-        self.ended.emit(outcome, layer)
+        self.finished.emit(outcome, layer)
 
     def _end_activity(self) -> None:
         if self._activity is not None:

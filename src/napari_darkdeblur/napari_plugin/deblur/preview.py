@@ -13,16 +13,16 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
-from .job import JobSpec, Outcome, run_job
+from .jobs import JobSpec, Outcome, run_job
 from .request import Blur, Request
-from .restored_layers import Destination
+from .results import Destination
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
 SUFFIX = "[preview]"
-_SETTLE = 400  # milliseconds without a change, before it is restored again
+_DEBOUNCE = 400  # milliseconds without a change, before it is restored again
 # Pixels; an outdated preview is given up between two tiles.
 _TILE = 256
 
@@ -33,7 +33,7 @@ class Preview(QObject):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        What is looked at.
+        Viewer whose canvas is previewed.
     owner : QWidget
         With it the preview ends.
     request : callable
@@ -41,11 +41,11 @@ class Preview(QObject):
 
     Signals
     -------
-    told : str
+    progressed : str
         A sentence about the preview; empty if it is up to date.
     """
 
-    told = Signal(str)
+    progressed = Signal(str)
 
     def __init__(
         self, viewer: napari.viewer.Viewer, owner: QWidget, request: Callable[[], Request]
@@ -58,11 +58,11 @@ class Preview(QObject):
         self._spec: JobSpec | None = None  # of what is shown, or being made
         self._destination: Destination | None = None
         self._background = Background(owner)
-        self._background.ended.connect(self._on_outcome)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE)
-        self._settle.timeout.connect(self._start)
+        self._background.finished.connect(self._on_outcome)
+        self._debounce = QTimer(self)
+        self._debounce.setSingleShot(True)
+        self._debounce.setInterval(_DEBOUNCE)
+        self._debounce.timeout.connect(self._start)
 
     def set_active(self, active: bool) -> None:
         """Begin, or end and take the layer away."""
@@ -71,17 +71,17 @@ class Preview(QObject):
         if active:
             self.refresh_soon()
             return
-        self._settle.stop()
+        self._debounce.stop()
         self._background.abandon()
         if self._layer is not None and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
         self._layer = None
-        self.told.emit("")
+        self.progressed.emit("")
 
     def pause(self) -> None:
         """Do nothing while a job is under way."""
         self._paused = True
-        self._settle.stop()
+        self._debounce.stop()
         self._background.abandon()
         self._spec = None
 
@@ -93,7 +93,7 @@ class Preview(QObject):
     def refresh_soon(self) -> None:
         """Restore again once nothing has changed for a moment."""
         if self._active and not self._paused:
-            self._settle.start()
+            self._debounce.start()
 
     def _start(self) -> None:
         request = self._request()
@@ -101,7 +101,7 @@ class Preview(QObject):
         try:
             spec = self._spec_of(request)
         except DarkDeblurError as error:
-            self.told.emit(f"No preview: {error}")
+            self.progressed.emit(f"No preview: {error}")
             return
         shown = self._spec
         if shown is not None and spec == shown and spec.array is shown.array:
@@ -109,7 +109,7 @@ class Preview(QObject):
         assert request.layer is not None
         self._spec = spec
         self._destination = Destination.of(request.layer, spec.region, SUFFIX)
-        self.told.emit("Restoring what the canvas shows…")
+        self.progressed.emit("Restoring what the canvas shows…")
         self._background.start(functools.partial(run_job, spec))
 
     def _spec_of(self, request: Request) -> JobSpec:
@@ -130,7 +130,7 @@ class Preview(QObject):
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if outcome.status != "done":
-            self.told.emit(f"No preview: {outcome.message}")
+            self.progressed.emit(f"No preview: {outcome.message}")
             return
         assert self._spec is not None
         assert self._destination is not None
@@ -143,6 +143,6 @@ class Preview(QObject):
         self._layer.visible = visible
         if selected is not None and selected in self._viewer.layers:
             self._viewer.layers.selection.active = selected
-        self.told.emit(
+        self.progressed.emit(
             "The preview does without a kernel until one is found." if self._kernel_unknown else ""
         )

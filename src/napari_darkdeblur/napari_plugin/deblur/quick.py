@@ -10,8 +10,7 @@ from ...errors import DarkDeblurError
 from ...weights import AUTO_MODEL
 from ..settings import read_settings
 from .job_runner import JobRunner
-from .options import Options
-from .request import Blur, Request, RequestError
+from .request import Blur, Options, Request, RequestError
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -43,7 +42,7 @@ def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
         )
         spec = request.spec(viewer.dims.point)
         runner = JobRunner(viewer)
-        runner.ended.connect(_report)
+        runner.finished.connect(_report)
         runner.start(layer, spec)
     except DarkDeblurError as error:
         show_warning(str(error))

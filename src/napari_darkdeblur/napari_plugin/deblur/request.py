@@ -3,24 +3,118 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import DarkDeblurError
 from ...restore.image.pixels import check_dtype
+from ...restore.options import RestoreOptions
+from ...restore.units import parse_bytes
 from ...weights import AUTO_MODEL
 from ..layer_pixels import axes_of, full_resolution
 from ..regions import Area, Planes, choose_region
-from .job import JobSpec
-from .machine import ModelInfo
-from .options import Options
+from ..settings import EngineChoices, PluginSettings
+from .capabilities import ModelInfo
+from .jobs import JobSpec
 
 if TYPE_CHECKING:
     from napari.layers import Image, Shapes
 
     from ...psf import PSF
+    from ...restore import ValueRange
     from ...restore.image.pixels import PixelArray
+
+
+Values = Literal["auto", "dtype", "data", "percentile", "contrast", "given"]
+
+
+class OptionsError(DarkDeblurError, ValueError):
+    """An option makes no sense; the message is one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(EngineChoices):
+    """What can be chosen besides the image and the model: the engine's choices, and these.
+
+    Parameters
+    ----------
+    values : str
+        Which values are black and white: a name of `RestoreOptions`, ``"contrast"`` (the
+        layer's contrast limits), ``"given"``, or ``"auto"``, see `value_range`.
+    black, white : float
+        Values of black and of white for ``"given"``.
+    """
+
+    values: Values = "auto"
+    black: float = 0.0
+    white: float = 1.0
+
+    @classmethod
+    def of(cls, settings: PluginSettings) -> Options:
+        """Return what the user's settings say."""
+        return cls(**settings.engine_choices())
+
+    def as_settings(self, settings: PluginSettings) -> PluginSettings:
+        """Return settings with these options in place of theirs; see `of`."""
+        # Settings do not know how many devices of a kind there are.
+        chosen = replace(self, device=self.device.split(":")[0])
+        return replace(settings, **chosen.engine_choices())
+
+    def value_range(self, layer: Image) -> ValueRange:
+        """Return a layer's value range as `RestoreOptions` takes it.
+
+        Raises
+        ------
+        OptionsError
+            White is not above black.
+        """
+        if self.values in ("auto", "dtype", "data", "percentile"):
+            return self.values
+        low, high = layer.contrast_limits if self.values == "contrast" else (self.black, self.white)
+        if not low < high:
+            raise OptionsError(f"White ({high:g}) is not above black ({low:g}); change the values.")
+        return float(low), float(high)
+
+    def for_engine(
+        self, layer: Image, axes: str, model: Path | str, psf: PSF | Literal["auto", "none"]
+    ) -> RestoreOptions:
+        """Return the options with which the engine restores a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            Image layer that is restored.
+        axes : str
+            Axes of the layer's array.
+        model : Path or str
+            Weights file, or name of a model.
+        psf : PSF or {"auto", "none"}
+            Blur to be undone, see `RestoreOptions`.
+
+        Raises
+        ------
+        OptionsError
+            One of the options makes no sense.
+        """
+        memory = None
+        if self.memory.strip():
+            try:
+                memory = parse_bytes(self.memory)
+            except ValueError as error:
+                raise OptionsError(f"Memory: {error}") from error
+        return RestoreOptions(
+            model=model,
+            device=self.device,
+            axes=axes,
+            value_range=self.value_range(layer),
+            tiling=self.tiling,
+            tile=self.tile or None,
+            memory=memory,
+            precision=self.precision,
+            psf=psf,
+            light=self.light,
+        )
 
 
 class RequestError(DarkDeblurError, ValueError):
@@ -53,9 +147,9 @@ class Request:
     Parameters
     ----------
     layer : napari.layers.Image or None
-        What to restore.
+        Layer to restore; None if there is none.
     model : ModelInfo or Path or str or None
-        The weights.
+        Weights of the network.
     axes : str, optional
         Of the layer's array; guessed if not given.
     planes, area, shapes
@@ -65,9 +159,9 @@ class Request:
     blur : Blur
         What is to be done about the blur.
     options : Options
-        Everything else.
+        All other options.
     results_folder : pathlib.Path, optional
-        For large results.
+        Folder for results that do not fit into memory.
     """
 
     layer: Image | None

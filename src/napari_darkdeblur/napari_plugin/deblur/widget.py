@@ -16,23 +16,17 @@ from superqt import QCollapsible
 from ...errors import DarkDeblurError, sentence_of
 from ...restore.image.axes import Axes
 from ..background import Background
-from ..controls import named, note, say, scrolled
+from ..controls import named, note, scrolled, set_note
 from ..provenance import input_of
 from ..settings import PLUGIN, SettingsError, read_settings, save_as_defaults
 from .blur_choice import BlurChoice
 from .blur_panel import BlurPanel
-from .estimate import Estimate, estimate_job
-from .job import JobSpec, Outcome, Preparing
+from .capabilities import Capabilities, describe_model, discover
 from .job_runner import BusyError, JobRunner
-from .kernel_jobs import found_text
-from .machine import Machine, describe_model, look_around
-from .model_picker import ModelPicker
-from .options import Options
-from .options_panel import OptionsPanel
+from .jobs import Estimate, JobSpec, Outcome, Preparing, estimate_job, search_result
+from .panels import ModelPicker, OptionsPanel, RunPanel, SourcePanel
 from .preview import Preview
-from .request import Request
-from .run_panel import RunPanel
-from .source_panel import SourcePanel
+from .request import Options, Request
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
 
     from ...restore import PSFFound
 
-_SETTLE = 300  # milliseconds without a change, before its consequences are predicted
+_DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
 
 
 class DeblurWidget(QWidget):
@@ -51,7 +45,7 @@ class DeblurWidget(QWidget):
     viewer : napari.viewer.Viewer
         Whose layers are restored.
     parent : QWidget, optional
-        See Qt.
+        Parent widget, as in Qt.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -59,7 +53,7 @@ class DeblurWidget(QWidget):
         self.setObjectName("darkdeblur")
         self._viewer = viewer
         self._settings = read_settings()
-        self._machine: Machine | None = None  # until it is known
+        self._capabilities: Capabilities | None = None  # until it is known
         self._estimate = Estimate()
         self._result: Image | None = None
 
@@ -86,16 +80,21 @@ class DeblurWidget(QWidget):
         self._running: JobSpec | None = None
         self._running_in = ""
         self._found = ""
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE)
+        self._debounce = QTimer(self)
+        self._debounce.setSingleShot(True)
+        self._debounce.setInterval(_DEBOUNCE)
         self._connect()
-        self._looking.start(functools.partial(look_around, self._settings.models_folder))
+        self._looking.start(functools.partial(discover, self._settings.models_folder))
 
     @property
     def busy(self) -> bool:
         """Whether a job is under way."""
         return self._runner.busy
+
+    @property
+    def finding(self) -> bool:
+        """Whether the kernel of the chosen layer is being looked for."""
+        return self._blur.finding
 
     def request(self) -> Request:
         """Return what is chosen."""
@@ -151,22 +150,22 @@ class DeblurWidget(QWidget):
         for changed in (self.source.changed, self.options.changed):
             changed.connect(self._show_blur)
         for panel in (self.source, self.models, self.options, self._blur):
-            panel.changed.connect(self._on_changed)
+            panel.changed.connect(self.refresh)
         self.source.layer_choice.changed.connect(self.options.show_layer)
         self.models.opened.connect(self._open_model)
         self.options.reset_button.clicked.connect(self._reset)
-        self.options.save_wanted.connect(self._save_defaults)
+        self.options.save_requested.connect(self._save_defaults)
         self.preview_box.toggled.connect(self._preview.set_active)
-        self._preview.told.connect(functools.partial(say, self.preview_note))
-        self.run.run_wanted.connect(self._start)
-        self.run.cancel_wanted.connect(self._cancel)
-        self.run.compare_wanted.connect(self._compare)
-        self.run.metrics_wanted.connect(self._measure)
-        self._settle.timeout.connect(self._start_estimate)
-        self._looking.ended.connect(self._on_machine)
-        self._estimating.ended.connect(self._on_estimate)
-        self._runner.told.connect(self._on_event)
-        self._runner.ended.connect(self._on_outcome)
+        self._preview.progressed.connect(functools.partial(set_note, self.preview_note))
+        self.run.run_requested.connect(self._start)
+        self.run.cancel_requested.connect(self._cancel)
+        self.run.compare_requested.connect(self._compare)
+        self.run.measure_requested.connect(self._measure)
+        self._debounce.timeout.connect(self._start_estimate)
+        self._looking.finished.connect(self._on_machine)
+        self._estimating.finished.connect(self._on_estimate)
+        self._runner.progressed.connect(self._on_event)
+        self._runner.finished.connect(self._on_outcome)
         for event in self._viewer_events():
             event.connect(self._on_view_changed)
 
@@ -177,21 +176,21 @@ class DeblurWidget(QWidget):
     def _leave(self) -> None:
         for event in self._viewer_events():
             event.disconnect(self._on_view_changed)
-        self.source.stop_following()
+        self.source.disconnect_viewer()
         self._blur.leave()
-        self._settle.stop()
+        self._debounce.stop()
         self._preview.set_active(False)
         self._runner.leave()
 
-    def _on_machine(self, machine: Machine) -> None:
-        self._machine = machine
-        self.options.show_machine(machine)
+    def _on_machine(self, machine: Capabilities) -> None:
+        self._capabilities = machine
+        self.options.show_capabilities(machine)
         self.options.show_options(Options.of(self._settings))
         self.models.show_models(machine)
         self._blur.show_layer(self.source.layer)
         if not machine.problem:
             self._blur.get_ready()
-        self._on_changed()
+        self.refresh()
 
     # --- What is chosen
 
@@ -204,27 +203,27 @@ class DeblurWidget(QWidget):
         self._blur.show_layer(self.source.layer)
         self._blur.refresh()
 
-    def _on_changed(self, _: Any = None) -> None:
+    def refresh(self, _: Any = None) -> None:
         """Check all that is chosen together; say what is wrong, or what it will take."""
-        if self._machine is None or self.busy:
+        if self._capabilities is None or self.busy:
             return
         self._estimating.abandon()
         self._estimate = Estimate()
         self._check()
-        self._settle.start()
+        self._debounce.start()
         self._preview.refresh_soon()
 
     def _on_view_changed(self, _: Any = None) -> None:
         self._preview.refresh_soon()
         if self.source.area != "whole" or self.source.planes == "current":
-            self._on_changed()
+            self.refresh()
 
     def _check(self) -> JobSpec | None:
         """Allow to run, and return the job; or say why not."""
-        if self._machine is None or self.busy:
+        if self._capabilities is None or self.busy:
             return None
         spec = None
-        problem = self._machine.problem or self._estimate.problem
+        problem = self._capabilities.problem or self._estimate.problem
         if not problem:
             try:
                 spec = self.request().spec(self._viewer.dims.point, self._viewer.dims.ndisplay)
@@ -255,13 +254,13 @@ class DeblurWidget(QWidget):
             self.run.allow(str(error))
             return
         self._running, self._running_in, self._found = spec, str(layer.unique_id), ""
-        self._settle.stop()
+        self._debounce.stop()
         self._estimating.abandon()
         self._preview.pause()
         if spec.options.psf == "auto":
             self._blur.give_up()
             self.blur.show_kernel(None, "Run is looking for the shake…")
-        self.blur.let_find(False)
+        self.blur.enable_find(False)
         self.run.begin()
 
     def _cancel(self) -> None:
@@ -301,7 +300,7 @@ class DeblurWidget(QWidget):
         """Show the kernel that a run has found; it holds for the next runs, too."""
         assert self._running is not None
         self._found = event.description
-        found = found_text(event.psf, event.confident, event.description)
+        found = search_result(event.psf, event.confident, event.description)
         self._blur.take(found, self._running_in, self._running)
 
     def _on_outcome(self, outcome: Outcome, layer: Image | None) -> None:
@@ -313,10 +312,10 @@ class DeblurWidget(QWidget):
             self._result = layer
             self.run.end("", summary_text(str(layer.name), outcome))
         self._running = None
-        self.blur.let_find(True)
+        self.blur.enable_find(True)
         self._blur.refresh()
         self._preview.resume()
-        self._on_changed()
+        self.refresh()
 
     # --- After it
 
@@ -344,7 +343,7 @@ class DeblurWidget(QWidget):
 
     def _open_model(self, path: str) -> None:
         # Reading a header takes no time, and torch is loaded by now.
-        if self._machine is not None and not self._machine.problem:
+        if self._capabilities is not None and not self._capabilities.problem:
             self.models.add(describe_model(Path(path)))
 
     def _reset(self) -> None:

@@ -10,9 +10,8 @@ import pytest
 from napari.layers import Image
 
 from napari_darkdeblur.errors import DarkDeblurError
-from napari_darkdeblur.napari_plugin.deblur.machine import ModelInfo
-from napari_darkdeblur.napari_plugin.deblur.options import Options
-from napari_darkdeblur.napari_plugin.deblur.request import Request
+from napari_darkdeblur.napari_plugin.deblur.capabilities import ModelInfo
+from napari_darkdeblur.napari_plugin.deblur.request import Options, Request
 from napari_darkdeblur.napari_plugin.settings import PluginSettings
 from napari_darkdeblur.restore import RestoreOptions
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_darkdeblur import deblur, save_weights
 from napari_darkdeblur.napari_plugin.deblur import job_runner
-from napari_darkdeblur.napari_plugin.deblur.job import Outcome, Preparing
+from napari_darkdeblur.napari_plugin.deblur.jobs import Outcome, Preparing
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import input_of, provenance_of
 from napari_darkdeblur.network import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
@@ -259,7 +259,7 @@ def test_one_job_at_a_time_in_a_viewer(viewer, qtbot):
     assert "Another image" in second.run.status.text()
     first.run.run_button.click()
     finished(first, qtbot)
-    second._on_changed()
+    second.refresh()
     second.run.run_button.click()
     assert second.busy
     second.run.run_button.click()

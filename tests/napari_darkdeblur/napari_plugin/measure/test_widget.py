@@ -15,16 +15,16 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
 from napari_darkdeblur.metrics import measure
-from napari_darkdeblur.napari_plugin.measure import measuring_job
+from napari_darkdeblur.napari_plugin.measure import jobs
 from napari_darkdeblur.napari_plugin.measure import widget as metrics_widget
-from napari_darkdeblur.napari_plugin.measure.metric_layers import overlays_of
-from napari_darkdeblur.napari_plugin.measure.widget import MetricsWidget
+from napari_darkdeblur.napari_plugin.measure.overlays import overlays_of
+from napari_darkdeblur.napari_plugin.measure.widget import MeasureWidget
 from napari_darkdeblur.napari_plugin.provenance import ModelRecord, provenance_of
 from napari_darkdeblur.napari_plugin.settings import PluginSettings
 from napari_darkdeblur.restore import deblur
 
 from ...conftest import assert_sentence
-from .test_matching import pixels, restored_of
+from .test_alignment import pixels, restored_of
 
 BUTTONS = {
     "tiles": "overlay_tiles",
@@ -44,8 +44,8 @@ def viewer(make_napari_viewer_proxy: Any) -> Any:
 def open_widget(viewer: Any, qtbot: Any) -> Any:
     widgets = []
 
-    def opened() -> MetricsWidget:
-        widget = MetricsWidget(viewer)
+    def opened() -> MeasureWidget:
+        widget = MeasureWidget(viewer)
         viewer.window.add_dock_widget(widget, name="Metrics")
         widgets.append(widget)
         return widget
@@ -55,7 +55,7 @@ def open_widget(viewer: Any, qtbot: Any) -> Any:
         settle(qtbot, widget)
 
 
-def settle(qtbot: Any, widget: MetricsWidget) -> None:
+def settle(qtbot: Any, widget: MeasureWidget) -> None:
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
 
 
@@ -80,11 +80,11 @@ def button(widget: QWidget, name: str) -> QPushButton:
     return widget.findChild(QPushButton, name)
 
 
-def numbers(widget: MetricsWidget) -> dict[str, dict[str, float]]:
+def numbers(widget: MeasureWidget) -> dict[str, dict[str, float]]:
     return {one.layer: one.numbers for one in widget.tables.comparison.measurements}
 
 
-def history(widget: MetricsWidget) -> list[tuple[str, str]]:
+def history(widget: MeasureWidget) -> list[tuple[str, str]]:
     return [(one.layer, one.where) for one in widget.tables.history.measurements]
 
 
@@ -141,7 +141,7 @@ def test_it_follows_the_slider_and_fills_the_history(viewer, open_widget, qtbot)
 def test_what_comes_too_late_is_dropped(viewer, open_widget, qtbot, monkeypatch):
     movie(viewer)
     entered, go_on = threading.Event(), threading.Event()
-    measure_here = measuring_job.measure
+    measure_here = jobs.measure
 
     def slow(*arguments: Any) -> Any:
         first = not entered.is_set()
@@ -150,7 +150,7 @@ def test_what_comes_too_late_is_dropped(viewer, open_widget, qtbot, monkeypatch)
             assert go_on.wait(30)
         return measure_here(*arguments)
 
-    monkeypatch.setattr(measuring_job, "measure", slow)
+    monkeypatch.setattr(jobs, "measure", slow)
     widget = open_widget()
     widget.measure()
     qtbot.waitUntil(entered.is_set)
@@ -163,7 +163,7 @@ def test_what_comes_too_late_is_dropped(viewer, open_widget, qtbot, monkeypatch)
 
 
 def test_what_takes_long_is_not_measured_by_itself(viewer, open_widget, qtbot, monkeypatch):
-    monkeypatch.setattr(metrics_widget, "_MOST_BY_ITSELF", 3999)
+    monkeypatch.setattr(metrics_widget, "MOST_AUTOMATIC", 3999)
     movie(viewer)
     widget = open_widget()
     settle(qtbot, widget)
@@ -185,7 +185,7 @@ def test_measuring_that_takes_long_can_be_cancelled(viewer, open_widget, qtbot, 
         assert go_on.wait(30)
         return {}
 
-    monkeypatch.setattr(measuring_job, "measure", slow)
+    monkeypatch.setattr(jobs, "measure", slow)
     control = button(widget, "measure")
     qtbot.mouseClick(control, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: control.text() == "Cancel")
@@ -222,7 +222,7 @@ def test_it_can_be_cancelled(viewer, open_widget, qtbot, monkeypatch):
         assert go_on.wait(30)
         return {}
 
-    monkeypatch.setattr(measuring_job, "measure", slow)
+    monkeypatch.setattr(jobs, "measure", slow)
     widget.on_demand.measure_all_planes()
     qtbot.waitUntil(entered.is_set)
     qtbot.mouseClick(button(widget, "metrics_cancel"), Qt.MouseButton.LeftButton)
@@ -367,14 +367,14 @@ def test_a_layer_that_is_removed_meanwhile_does_no_harm(viewer, open_widget, qtb
     widget = open_widget()
     settle(qtbot, widget)
     entered, go_on = threading.Event(), threading.Event()
-    make = measuring_job.error_map
+    make = jobs.error_map
 
     def slow(*arguments: Any) -> Any:
         entered.set()
         assert go_on.wait(30)
         return make(*arguments)
 
-    monkeypatch.setattr(measuring_job, "error_map", slow)
+    monkeypatch.setattr(jobs, "error_map", slow)
     widget.on_demand.make_overlay("error")
     qtbot.waitUntil(entered.is_set)
     viewer.layers.remove(result)
@@ -400,12 +400,12 @@ def test_closing_while_measuring_ends_the_work(viewer, qtbot, monkeypatch, way):
         ended.set()
         return {}
 
-    widget = MetricsWidget(viewer)
+    widget = MeasureWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Metrics")
     widget.overlays.text_box.setChecked(True)
     settle(qtbot, widget)
     assert "PSNR" in overlay.text
-    monkeypatch.setattr(measuring_job, "measure", slow)
+    monkeypatch.setattr(jobs, "measure", slow)
     widget.on_demand.measure_all_planes()
     qtbot.waitUntil(entered.is_set)
     if way == "dock":
@@ -549,7 +549,7 @@ def test_two_widgets_of_two_viewers_do_not_disturb_each_other(make_napari_viewer
     widgets = []
     for each in viewers:
         movie(each)
-        widget = MetricsWidget(each)
+        widget = MeasureWidget(each)
         each.window.add_dock_widget(widget, name="Metrics")
         widgets.append(widget)
     for widget in widgets:

@@ -1,4 +1,4 @@
-"""Measuring in a thread: generators that tell what they measured and do not raise.
+"""Measuring in a thread: generators that report what they measured and do not raise.
 
 Nothing here knows layers or widgets; pixels are read from the arrays of `Picture`.
 """
@@ -9,7 +9,8 @@ import logging
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,16 @@ from numpy.typing import NDArray
 from ...errors import DarkDeblurError, sentence_of
 from ...metrics import change_map, error_map, measure, measure_tiles, ssim_map, tile_regions
 from ...rectangle import Rectangle
-from ..background import Work
-from .measurements import Measurement, Subject, mean_of, record
-from .pictures import read_together
+from ..background import BackgroundJob, load_torch
+from ..deblur.jobs import Preparing
+from .plan import Measurement, Subject, mean_of, read_together, record
+
+if TYPE_CHECKING:
+    from ...network import LoadedModel
+    from ...restore import Event, RestoreOptions
+    from ..provenance import Provenance
+    from .plan import Picture
+
 
 MapKind = Literal["error", "SSIM", "change"]
 
@@ -36,7 +44,7 @@ class Measured:
     Parameters
     ----------
     measurement : Measurement
-        What came out.
+        Measurement of the subject.
     done, total : int
         Subjects so far, and in all.
     """
@@ -53,7 +61,7 @@ class TilesMeasured:
     Parameters
     ----------
     subject : Subject
-        Whose.
+        Picture that was measured, and what it is compared with.
     tiles : list of Rectangle
         In the pixels of the subject's area.
     columns : dict of str to ndarray
@@ -61,7 +69,7 @@ class TilesMeasured:
     means : ndarray
         Of the tiles' pixels, in the layer's units.
     notes : tuple of str
-        Sentences for the user.
+        Sentences that the user should read.
     """
 
     subject: Subject
@@ -78,13 +86,13 @@ class MapMade:
     Parameters
     ----------
     subject : Subject
-        Whose.
+        Picture that was measured, and what it is compared with.
     kind : {"error", "SSIM", "change"}
-        Which.
+        Kind of the map or overlay.
     values : ndarray of float32
         (h, w), of the subject's area.
     notes : tuple of str
-        Sentences for the user.
+        Sentences that the user should read.
     """
 
     subject: Subject
@@ -94,13 +102,13 @@ class MapMade:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class NotMeasured:
     """There is no result.
 
     Parameters
     ----------
     message : str
-        Why, in one sentence.
+        Sentence that says why.
     """
 
     message: str
@@ -113,7 +121,7 @@ class AllMeasured:
     Parameters
     ----------
     problems : tuple of str
-        Sentences for the user.
+        Sentences that say what could not be measured, and why.
     means : tuple of Measurement
         Of each layer of which more than one plane was measured.
     """
@@ -122,14 +130,14 @@ class AllMeasured:
     means: tuple[Measurement, ...] = ()
 
 
-def measuring(subjects: Sequence[Subject]) -> Work:
+def measure_job(subjects: Sequence[Subject]) -> BackgroundJob:
     """Return the work of measuring subjects: it yields `Measured` and returns `AllMeasured`.
 
-    A subject that cannot be measured is passed over with a sentence. `Stopped` is returned if
+    A subject that cannot be measured is passed over with a sentence. `NotMeasured` is returned if
     it is stopped.
     """
 
-    def work(stop: threading.Event) -> Generator[Measured, None, AllMeasured | Stopped]:
+    def work(stop: threading.Event) -> Generator[Measured, None, AllMeasured | NotMeasured]:
         problems: list[str] = []
         by_layer: dict[str, list[Measurement]] = {}
         for number, subject in enumerate(subjects, 1):
@@ -139,7 +147,7 @@ def measuring(subjects: Sequence[Subject]) -> Work:
                 problems.append(_sentence(error, subject))
                 continue
             if stop.is_set():
-                return Stopped("Measuring was cancelled.")
+                return NotMeasured("Measuring was cancelled.")
             by_layer.setdefault(measurement.layer_id, []).append(measurement)
             yield Measured(measurement, number, len(subjects))
         means = tuple(mean_of(planes) for planes in by_layer.values() if len(planes) > 1)
@@ -148,18 +156,18 @@ def measuring(subjects: Sequence[Subject]) -> Work:
     return work
 
 
-def measuring_tiles(subject: Subject, tile: int) -> Work:
+def tiles_job(subject: Subject, tile: int) -> BackgroundJob:
     """Return the work of measuring tiles: it yields texts and returns `TilesMeasured`.
 
     Parameters
     ----------
     subject : Subject
-        Whose.
+        Picture that was measured, and what it is compared with.
     tile : int
         Side of a tile in pixels; larger ones are taken if these would be more than `MOST_TILES`.
     """
 
-    def work(stop: threading.Event) -> Generator[str, None, TilesMeasured | Stopped]:
+    def work(stop: threading.Event) -> Generator[str, None, TilesMeasured | NotMeasured]:
         try:
             images, notes = read_together((subject.picture, subject.reference, subject.original))
             area = subject.picture.area
@@ -177,18 +185,18 @@ def measuring_tiles(subject: Subject, tile: int) -> Work:
                 yield f"Measured {label}"
             means = _mean_values(subject, images[0], tiles)
         except Exception as error:
-            return Stopped(_sentence(error, subject))
+            return NotMeasured(_sentence(error, subject))
         if stop.is_set():
-            return Stopped("Measuring was cancelled.")
+            return NotMeasured("Measuring was cancelled.")
         return TilesMeasured(subject, tiles, columns, means, (*subject.notes, *notes))
 
     return work
 
 
-def mapping(subject: Subject, kind: MapKind) -> Work:
+def map_job(subject: Subject, kind: MapKind) -> BackgroundJob:
     """Return the work of making a map: it yields a text and returns `MapMade`."""
 
-    def work(stop: threading.Event) -> Generator[str, None, MapMade | Stopped]:
+    def work(stop: threading.Event) -> Generator[str, None, MapMade | NotMeasured]:
         # The map of a large plane takes a while, and cannot be stopped in between.
         yield f"Making the {kind} map"
         try:
@@ -200,9 +208,9 @@ def mapping(subject: Subject, kind: MapKind) -> Work:
             make = {"error": error_map, "SSIM": ssim_map, "change": change_map}[kind]
             values = make(first, second)
         except Exception as error:
-            return Stopped(_sentence(error, subject))
+            return NotMeasured(_sentence(error, subject))
         if stop.is_set():
-            return Stopped("The map was cancelled.")
+            return NotMeasured("The map was cancelled.")
         return MapMade(subject, kind, values, (*subject.notes, *notes))
 
     return work
@@ -233,3 +241,115 @@ def _sentence(error: Exception, subject: Subject) -> str:
     _log.exception("Measuring %r failed", subject.picture.name)
     text = " ".join(str(error).split()).rstrip(".")
     return f"{subject.picture.name!r} cannot be measured: {type(error).__name__}: {text}."
+
+
+class ModelGoneError(DarkDeblurError):
+    """The weights that restored a layer are not there any more."""
+
+
+@dataclass(frozen=True)
+class UncertaintyFound:
+    """The spread was found.
+
+    Parameters
+    ----------
+    picture : Picture
+        Which part of the restored layer it belongs to.
+    spread : ndarray of float32
+        (h, w); see `napari_darkdeblur.restore.uncertainty`.
+    """
+
+    picture: Picture
+    spread: NDArray[np.float32]
+
+
+def uncertainty_job(picture: Picture, original: Picture, made: Provenance) -> BackgroundJob:
+    """Return the work: it yields `Preparing` and events, and returns `UncertaintyFound`.
+
+    Parameters
+    ----------
+    picture : Picture
+        Part of the restored layer.
+    original : Picture
+        The same part of what it was made of.
+    made : Provenance
+        Record of how the layer was restored.
+    """
+
+    def work(
+        stop: threading.Event,
+    ) -> Generator[Event | Preparing, None, UncertaintyFound | NotMeasured]:
+        try:
+            return (yield from _find(picture, original, made, stop))
+        except (DarkDeblurError, OSError) as error:
+            return NotMeasured(sentence_of(error))
+        except Exception as error:
+            _log.exception("The uncertainty of %r was not found", picture.name)
+            text = " ".join(str(error).split()).rstrip(".")
+            return NotMeasured(f"The uncertainty was not found: {type(error).__name__}: {text}.")
+
+    return work
+
+
+def _find(
+    picture: Picture, original: Picture, made: Provenance, stop: threading.Event
+) -> Generator[Event | Preparing, None, UncertaintyFound | NotMeasured]:
+    yield Preparing("Loading PyTorch and the model")
+    load_torch()
+    from ...restore.events import Finished
+    from ...restore.uncertainty import uncertainty
+
+    options = _options(original, made)
+    rows, columns = original.area.slices
+    steps = uncertainty(
+        original.array, options, plane=original.plane, rows=rows, columns=columns, stop=stop
+    )
+    result = None
+    for event in steps:
+        if isinstance(event, Finished):
+            result = event.result
+        else:
+            yield event
+    spread = getattr(result, "spread", None)
+    if spread is None:
+        assert result is not None
+        return NotMeasured(result.message)
+    return UncertaintyFound(picture, spread)
+
+
+def _options(original: Picture, made: Provenance) -> RestoreOptions:
+    """Return the options that the layer was restored by, as far as this machine can."""
+    from ...restore import DeviceError, RestoreOptions
+
+    chosen: dict[str, Any] = {
+        name: made.options[name]
+        for name in ("device", "precision", "tiling", "tile", "memory")
+        if made.options.get(name) is not None
+    }
+    try:
+        model = _model(made, chosen.get("device", "auto"), chosen.get("precision", "fp32"))
+    except DeviceError:
+        # It was restored on another machine.
+        chosen |= {"device": "auto", "precision": "fp32"}
+        model = _model(made, "auto", "fp32")
+    return RestoreOptions(
+        **chosen,
+        model=model,
+        axes=original.axes.letters,
+        value_range=(original.values.black, original.values.white),
+    )
+
+
+def _model(made: Provenance, device: str, precision: Any) -> LoadedModel:
+    """Load the weights that restored a layer, and no others."""
+    from ...restore import load_model
+
+    assert made.model is not None
+    path = Path(str(made.options.get("model", "")))
+    loaded = load_model(path if path.is_file() else made.model.name, device, precision)
+    if made.model.sha256 and loaded.sha256 != made.model.sha256:
+        raise ModelGoneError(
+            f"The model {made.model.name!r} is not the one that restored the layer any more; "
+            "restore it again, or bring back the earlier weights file."
+        )
+    return loaded

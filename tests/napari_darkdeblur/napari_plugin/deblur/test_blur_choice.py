@@ -14,8 +14,8 @@ from scipy.ndimage import convolve
 
 from napari_darkdeblur import deblur, save_weights
 from napari_darkdeblur.commands.deblur import DEFAULT_PSF
-from napari_darkdeblur.napari_plugin.deblur import kernel_jobs
-from napari_darkdeblur.napari_plugin.deblur.blur_panel import details_of
+from napari_darkdeblur.napari_plugin.deblur import jobs
+from napari_darkdeblur.napari_plugin.deblur.blur_panel import kernel_details
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.napari_plugin.settings import PluginSettings, read_settings
@@ -69,7 +69,7 @@ def opened(viewer: Any, qtbot: Any, model: str = "guided", kind: str = "find") -
 
 def found(widget: DeblurWidget, qtbot: Any) -> None:
     widget.blur.find_button.click()
-    qtbot.waitUntil(lambda: not widget._blur.finding, timeout=LONG)
+    qtbot.waitUntil(lambda: not widget.finding, timeout=LONG)
 
 
 def ran(widget: DeblurWidget, qtbot: Any) -> None:
@@ -188,7 +188,7 @@ def test_a_search_can_be_cancelled_and_nothing_moves(
     assert widget.blur.find_button.text() == "Cancel"
     assert places() == before
     widget.blur.find_button.click()
-    qtbot.waitUntil(lambda: not widget._blur.finding, timeout=LONG)
+    qtbot.waitUntil(lambda: not widget.finding, timeout=LONG)
     qtbot.wait(50)
     assert places() == before
     assert "cancelled" in widget.blur.text.text()
@@ -280,11 +280,11 @@ def test_units_are_told_where_pixels_are_square() -> None:
     psf = motion(12, 45)
     layer = Image(image(), scale=(0.5, 0.5), units=("um", "um"))
     sure = PSF(SHAKE, "found", 0.9996)
-    assert details_of(sure, None)[-1] == "confidence over 99 %"
-    assert details_of(psf, layer)[0].startswith(f"{psf.extent / 2:.3g} µm, ")
-    assert "µm" not in details_of(psf, Image(image(), scale=(0.5, 2), units=("um", "um")))[0]
+    assert kernel_details(sure, None)[-1] == "confidence over 99 %"
+    assert kernel_details(psf, layer)[0].startswith(f"{psf.extent / 2:.3g} µm, ")
+    assert "µm" not in kernel_details(psf, Image(image(), scale=(0.5, 2), units=("um", "um")))[0]
     side = psf.kernel.shape[0]
-    assert details_of(psf, Image(image()))[0] == f"{side} × {side} px"
+    assert kernel_details(psf, Image(image()))[0] == f"{side} × {side} px"
 
 
 def test_it_begins_like_the_command_line_and_keeps_what_is_saved(viewer: Any, qtbot: Any) -> None:
@@ -303,9 +303,9 @@ def test_failing_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> NoReturn:
         raise RuntimeError("CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr(kernel_jobs, "prepared", broken)
+    monkeypatch.setattr(jobs, "prepared", broken)
     spec: Any = type("Spec", (), {"name": "street"})
     with pytest.raises(StopIteration) as end:
-        next(kernel_jobs.find_kernel(spec, threading.Event()))
+        next(jobs.find_kernel(spec, threading.Event()))
     assert end.value.value.status == "failed"
     assert_sentence(end.value.value.text)

@@ -19,7 +19,7 @@ _MOST_ROWS = 4  # more are scrolled to
 _NOT_OFFERED = ("map", "uncertainty", "tiles", "curtain", "preview")
 
 
-class LayerChecks(QListWidget):
+class LayerList(QListWidget):
     """Offers a viewer's image layers, the uppermost first as in the layer list.
 
     A new result is checked by itself, together with its input and the input's other results;
@@ -28,7 +28,7 @@ class LayerChecks(QListWidget):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Whose layers.
+        Viewer whose layers are shown.
 
     Signals
     -------
@@ -66,7 +66,7 @@ class LayerChecks(QListWidget):
             self._checked = {_id(active)}
         self._follow()
 
-    def stop_following(self) -> None:
+    def disconnect_viewer(self) -> None:
         """Let go of the viewer; to be called when the widget goes away."""
         for event, callback in self._connections:
             event.disconnect(callback)

@@ -9,7 +9,7 @@ import pytest
 from napari.layers import Image
 
 from napari_darkdeblur.napari_plugin.layer_pixels import axes_of
-from napari_darkdeblur.napari_plugin.measure.matching import MatchError, known_axes, place_in
+from napari_darkdeblur.napari_plugin.measure.alignment import MatchError, align, known_axes
 from napari_darkdeblur.napari_plugin.provenance import Provenance, RegionRecord, record_input
 from napari_darkdeblur.napari_plugin.result_layers import placement_of, result_name
 
@@ -43,7 +43,7 @@ def restored_of(source: Image, data: Any, start: tuple[int, ...] | None = None) 
 
 def find(other: Image, layer: Image, plane: int = 0, point: tuple[float, ...] = (0, 0, 0)) -> Any:
     layers = [layer, other]
-    return place_in(other, layer, known_axes(layer, layers), plane, point, layers)
+    return align(other, layer, known_axes(layer, layers), plane, point, layers)
 
 
 TRANSFORMS = {

@@ -11,22 +11,22 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 
 from napari_darkdeblur.metrics import METRICS, metric_of
-from napari_darkdeblur.napari_plugin.measure.measuring_job import TilesMeasured, measuring_tiles
-from napari_darkdeblur.napari_plugin.measure.measuring_plan import plan_measuring
-from napari_darkdeblur.napari_plugin.measure.metric_layers import (
-    LOOKS,
+from napari_darkdeblur.napari_plugin.measure.canvas_text import CanvasText, line_of
+from napari_darkdeblur.napari_plugin.measure.jobs import TilesMeasured, tiles_job
+from napari_darkdeblur.napari_plugin.measure.overlays import (
+    STYLES,
     add_map,
     add_tiles,
     overlays_of,
     show_metric,
 )
-from napari_darkdeblur.napari_plugin.measure.metric_text import CanvasText, line_of
+from napari_darkdeblur.napari_plugin.measure.plan import plan_measurement
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.rectangle import Rectangle
 
-from .test_matching import TRANSFORMS, pixels, restored_of
-from .test_measuring import run
-from .test_metrics_models import make
+from .test_alignment import TRANSFORMS, pixels, restored_of
+from .test_jobs import run
+from .test_tables import make
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def viewer() -> ViewerModel:
 
 def subject_of(viewer: ViewerModel, layer: Image, reference: Any = None, **options: Any) -> Any:
     point = viewer.dims.point
-    return plan_measuring([layer], reference, viewer.layers, point, **options).subjects[0]
+    return plan_measurement([layer], reference, viewer.layers, point, **options).subjects[0]
 
 
 def tiles_of(viewer: ViewerModel, layer: Image, tile: int = 16, **options: Any) -> TilesMeasured:
-    return run(measuring_tiles(subject_of(viewer, layer, **options), tile))[1]
+    return run(tiles_job(subject_of(viewer, layer, **options), tile))[1]
 
 
 def corners(layer: Any, start: tuple[float, ...], stop: tuple[float, ...]) -> np.ndarray:
@@ -91,7 +91,7 @@ def test_on_a_stack_they_lie_on_their_plane(viewer, axes):
 def test_contrast_limits_are_fixed_and_there_is_a_colour_bar(viewer):
     layer = viewer.add_layer(Image(pixels(40, 50), name="night"))
     picture = subject_of(viewer, layer).picture
-    for kind, look in LOOKS.items():
+    for kind, look in STYLES.items():
         for scale in (1e-4, 0.5):
             values = np.random.default_rng(0).random((40, 50), dtype=np.float32) * scale
             image = add_map(viewer, layer, picture, kind, values)
@@ -203,7 +203,7 @@ def test_a_line_has_what_matters_and_no_psnr_without_a_reference():
 def test_many_tiles_are_stopped_between_metrics(viewer):
     layer = viewer.add_layer(Image(pixels(64, 64), name="night"))
     stop = threading.Event()
-    steps = measuring_tiles(subject_of(viewer, layer), 16)(stop)
+    steps = tiles_job(subject_of(viewer, layer), 16)(stop)
     next(steps)
     stop.set()
     assert not {*steps} & {f"Measured {metric.label}" for metric in METRICS}

@@ -15,18 +15,28 @@ from numpy.typing import NDArray
 
 from ...metrics import metric_of
 from ...rectangle import Rectangle
+from ..background import BackgroundJob
 from ..provenance import Kind, Provenance, RegionRecord, input_of, provenance_of, record_input
 from ..result_layers import placement_of, result_name
-from .matching import first_pixel
-from .pictures import range_of_dtype
+from .alignment import MatchError, first_pixel
+from .jobs import (
+    MapMade,
+    TilesMeasured,
+    UncertaintyFound,
+    map_job,
+    tiles_job,
+    uncertainty_job,
+)
+from .plan import Subject, range_of_dtype
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer, Shapes
     from napari.utils import Colormap
 
-    from .measuring_job import TilesMeasured
-    from .pictures import Picture
+    from .jobs import TilesMeasured
+    from .plan import Picture
+
 
 # The feature of tiles that is no metric: of their pixels, in the layer's units.
 MEAN_VALUE = "Mean value"
@@ -43,7 +53,7 @@ _BRIGHT = 0.5  # of white
 
 
 @dataclass(frozen=True)
-class MapLook:
+class MapStyle:
     """How a map is shown: always the same, so that maps can be compared.
 
     Parameters
@@ -51,7 +61,7 @@ class MapLook:
     colormap : str
         A name that napari knows; ``"change"`` is one of our own.
     limits : tuple of float
-        Contrast limits.
+        Contrast limits of the map.
     reading : str
         A sentence on how to read it.
     """
@@ -61,26 +71,26 @@ class MapLook:
     reading: str
 
 
-LOOKS: dict[Overlay, MapLook] = {
-    "error": MapLook(
+STYLES: dict[Overlay, MapStyle] = {
+    "error": MapStyle(
         "inferno",
         (0, 0.1),
         "Error map: how far each pixel is from the reference. 0.1 is a tenth of the way from "
         "black to white.",
     ),
-    "SSIM": MapLook(
+    "SSIM": MapStyle(
         "viridis",
         (0, 1),
         "SSIM map: how much the surroundings of each pixel look like the reference. 1 is the "
         "same, dark is where structure is missing or made up.",
     ),
-    "change": MapLook(
+    "change": MapStyle(
         "change",
         (-0.1, 0.1),
         "Change map: what restoring did. Yellow became brighter, blue darker, black stayed. It "
         "does not say whether that is right.",
     ),
-    "uncertainty": MapLook(
+    "uncertainty": MapStyle(
         "magma",
         (0, 0.02),
         "Uncertainty map: how much the result depends on how the image is turned or mirrored. "
@@ -101,19 +111,19 @@ def add_map(
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Where.
+        Viewer that the layers are added to.
     layer : napari.layers.Image
-        What was measured.
+        Layer that was measured.
     picture : Picture
-        Which part of it.
+        Part of the layer that the map covers.
     kind : str
-        One of `LOOKS`.
+        Kind of the map, one of `STYLES`.
     values : ndarray of float32
         (h, w), for each pixel of the picture.
     """
     from napari.layers import Image
 
-    look = LOOKS[kind]
+    look = STYLES[kind]
     start, stop = _box(viewer, layer, picture)
     letters = picture.axes.letters[: layer.ndim]
     rows_first = letters.index("Y") < letters.index("X")
@@ -142,11 +152,11 @@ def add_tiles(
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Where.
+        Viewer that the layers are added to.
     layer : napari.layers.Image
-        What was measured.
+        Layer that was measured.
     measured : TilesMeasured
-        What came out.
+        Tiles that were measured, and what came out.
     label : str
         The metric that is shown first; all are features of the new layer.
 
@@ -195,7 +205,7 @@ def show_metric(shapes: Shapes, layer: Image, label: str) -> None:
     Parameters
     ----------
     shapes : napari.layers.Shapes
-        From `add_tiles`.
+        Layer that `add_tiles` returned.
     layer : napari.layers.Image
         What was measured: text is dark where it is bright.
     label : str
@@ -316,3 +326,111 @@ def _change_colours() -> Colormap:
 
     colours = [[0.45, 0.75, 1], [0.1, 0.35, 0.8], [0, 0, 0], [0.75, 0.5, 0], [1, 0.9, 0.4]]
     return Colormap(colours, name="less or more", display_name="less or more")
+
+
+OverlayResult = TilesMeasured | MapMade | UncertaintyFound
+
+
+def why_no_overlay(
+    kind: Overlay, layer: Image | None, reference: Image | None, layers: Iterable[Image]
+) -> str:
+    """Return why there can be no overlay of a kind, in one sentence; empty if there can.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the overlay.
+    layer : napari.layers.Image or None
+        Layer that the overlay belongs to.
+    reference : napari.layers.Image or None
+        What it is compared with.
+    layers : iterable of napari.layers.Image
+        All image layers of the viewer.
+    """
+    if layer is None:
+        return "Check an image to measure."
+    if kind in ("error", "SSIM") and reference is None:
+        return f"Choose a reference: the {kind} map compares with it."
+    if kind == "change" and input_of(layer, layers) is None:
+        return f"{layer.name!r} was not made of another layer that is still here."
+    if kind == "uncertainty":
+        made = provenance_of(layer)
+        if made is None or made.kind != "restored" or made.model is None:
+            return f"{layer.name!r} was not restored by a model."
+        if input_of(layer, layers) is None:
+            return f"What {layer.name!r} was restored from is not here any more."
+    return ""
+
+
+def overlay_job(kind: Overlay, layer: Image, subject: Subject, tile: int) -> BackgroundJob:
+    """Return the work that an overlay takes.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the overlay.
+    layer : napari.layers.Image
+        Layer that the overlay belongs to.
+    subject : Subject
+        Pixels that are measured, and what they are compared with.
+    tile : int
+        Side of a tile in pixels.
+
+    Raises
+    ------
+    MatchError
+        The subject lacks what the overlay needs.
+    """
+    if kind == "tiles":
+        return tiles_job(subject, tile)
+    needed = subject.reference if kind in ("error", "SSIM") else subject.original
+    if needed is None:
+        raise MatchError(f"There is nothing to compare {layer.name!r} with.")
+    if kind == "uncertainty":
+        made = provenance_of(layer)
+        assert made is not None
+        return uncertainty_job(subject.picture, needed, made)
+    return map_job(subject, kind)
+
+
+def show_overlay(
+    viewer: napari.viewer.Viewer, layer: Image, result: OverlayResult, label: str
+) -> str:
+    """Add the layer of an overlay.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Viewer that the layers are added to.
+    layer : napari.layers.Image
+        Layer that was measured.
+    result : TilesMeasured, MapMade or UncertaintyFound
+        Result of the job of the overlay.
+    label : str
+        The metric that colours tiles.
+
+    Returns
+    -------
+    str
+        How to read it, for the user.
+    """
+    if isinstance(result, MapMade):
+        add_map(viewer, layer, result.subject.picture, result.kind, result.values)
+        return " ".join([STYLES[result.kind].reading, *result.notes])
+    if isinstance(result, UncertaintyFound):
+        add_map(viewer, layer, result.picture, "uncertainty", result.spread)
+        largest = float(np.nanmax(result.spread)) if np.isfinite(result.spread).any() else 0.0
+        mean = float(np.nanmean(result.spread)) if np.isfinite(result.spread).any() else 0.0
+        return (
+            f"{STYLES['uncertainty'].reading} Here the mean is {100 * mean:.2f} % and the largest "
+            f"{100 * largest:.1f} % of the value range."
+        )
+    if label not in result.columns:  # what was chosen cannot be measured here
+        label = next(reversed(result.columns))
+    add_tiles(viewer, layer, result, label)
+    tile = result.tiles[0]
+    reading = (
+        f"{len(result.tiles)} tiles of about {tile.width} × {tile.height} pixels, coloured by "
+        f"{label}: the brighter, the higher. All metrics are in the layer's features."
+    )
+    return " ".join([reading, *result.notes])

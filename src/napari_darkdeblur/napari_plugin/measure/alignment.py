@@ -26,15 +26,15 @@ class MatchError(DarkDeblurError, ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Alignment:
     """Where the first pixel of a plane lies in another layer.
 
     Parameters
     ----------
     axes : Axes
-        Of the other layer.
+        Axes of the other layer.
     plane : int
-        Of the other layer.
+        Index of the plane of the other layer.
     row, column : int
         In the other layer's pixels; negative if it lies before the first one.
     note : str
@@ -54,7 +54,7 @@ def known_axes(layer: Image, layers: Iterable[Image]) -> Axes:
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     layers : iterable of napari.layers.Image
         All that there are: what was restored of this one tells its axes, too.
 
@@ -84,9 +84,9 @@ def first_pixel(layer: Image, axes: Axes, plane: int, point: Sequence[float]) ->
     Parameters
     ----------
     layer : napari.layers.Image
-        Of any kind.
+        Image layer of any kind.
     axes : Axes
-        Its axes.
+        Axes of the layer's array.
     plane : int
         As `Axes.index` takes it.
     point : sequence of float
@@ -102,14 +102,14 @@ def first_pixel(layer: Image, axes: Axes, plane: int, point: Sequence[float]) ->
     return [where.get(letter, index) for letter, index in zip(axes.letters, shown, strict=False)]
 
 
-def place_in(
+def align(
     other: Image,
     layer: Image,
     axes: Axes,
     plane: int,
     point: Sequence[float],
     layers: Iterable[Image],
-) -> Place:
+) -> Alignment:
     """Return where the first pixel of a layer's plane lies in another layer.
 
     What was made of a layer knows its place in it. All others are matched by where they lie in
@@ -122,9 +122,9 @@ def place_in(
     axes, plane
         Of the layer.
     point : sequence of float
-        ``viewer.dims.point``.
+        Position of the viewer's sliders: ``viewer.dims.point``.
     layers : iterable of napari.layers.Image
-        All that there are.
+        All image layers of the viewer.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def place_in(
         The layers' pixels do not lie on each other.
     """
     if other == layer:
-        return Place(axes, plane, 0, 0)
+        return Alignment(axes, plane, 0, 0)
     layers = list(layers)
     other_axes = known_axes(other, layers)
     first = np.array(first_pixel(layer, axes, plane, point), float)
@@ -189,7 +189,7 @@ def _by_world(
     return found
 
 
-def _by_shape(layer: Image, axes: Axes, plane: int, other: Image, other_axes: Axes) -> Place:
+def _by_shape(layer: Image, axes: Axes, plane: int, other: Image, other_axes: Axes) -> Alignment:
     """Match layers whose pixels have different sizes in the world, if their shapes are the same."""
     made = provenance_of(layer)
     start: Sequence[int] = (0,) * layer.ndim
@@ -211,7 +211,7 @@ def _by_shape(layer: Image, axes: Axes, plane: int, other: Image, other_axes: Ax
     if any(where.get(letter, 0) >= length for letter, length in lengths.items()):
         raise MatchError(_no_plane(layer, other))
     index = [where.get(letter, 0) for letter in other_axes.plane_letters]
-    return Place(
+    return Alignment(
         other_axes,
         int(np.ravel_multi_index(index, other_axes.plane_shape)) if index else 0,
         begin["Y"],
@@ -221,7 +221,7 @@ def _by_shape(layer: Image, axes: Axes, plane: int, other: Image, other_axes: Ax
     )
 
 
-def _place(index: NDArray[Any], layer: Image, other: Image, axes: Axes) -> Place:
+def _place(index: NDArray[Any], layer: Image, other: Image, axes: Axes) -> Alignment:
     """Return the place of an index that may not be whole, nor inside of the layer."""
     at = dict(zip(axes.letters, index, strict=False))
     row, column = round(at["Y"]), round(at["X"])
@@ -235,7 +235,7 @@ def _place(index: NDArray[Any], layer: Image, other: Image, axes: Axes) -> Place
     if any(not 0 <= i < length for i, length in zip(where, axes.plane_shape, strict=True)):
         raise MatchError(_no_plane(layer, other))
     plane = int(np.ravel_multi_index(where, axes.plane_shape)) if where else 0
-    return Place(axes, plane, row, column)
+    return Alignment(axes, plane, row, column)
 
 
 def _no_plane(layer: Image, other: Image) -> str:

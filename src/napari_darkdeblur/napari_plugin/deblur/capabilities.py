@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DarkDeblurError, sentence_of
 from ...weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
-from ..torch_start import load_torch
+from ..background import load_torch
 
 if TYPE_CHECKING:
     from ...restore.devices import Precision
@@ -31,7 +31,7 @@ class ModelInfo:
     name : str
         File name without its ending.
     path : pathlib.Path
-        The file.
+        Path of the weights file.
     summary : str
         One line about it, or why it cannot be used.
     details : tuple of str
@@ -54,7 +54,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Capabilities:
     """What there is.
 
     Parameters
@@ -72,9 +72,9 @@ class Machine:
     problem: str = ""
 
 
-def look_around(
+def discover(
     models_folder: Path | None, stop: threading.Event
-) -> Generator[None, None, Machine]:
+) -> Generator[None, None, Capabilities]:
     """Find out what there is; a generator for `Background`, which raises nothing."""
     try:
         load_torch()
@@ -91,11 +91,11 @@ def look_around(
             else:
                 models.append(ModelInfo(entry.name, entry.path, entry.summary, usable=False))
             yield
-        return Machine((_automatic(), *models), tuple(available_devices()))
+        return Capabilities((_automatic(), *models), tuple(available_devices()))
     except (DarkDeblurError, OSError) as error:
-        return Machine(problem=sentence_of(error))
+        return Capabilities(problem=sentence_of(error))
     except Exception as error:
-        return Machine(problem=f"Looking for models failed: {error}.")
+        return Capabilities(problem=f"Looking for models failed: {error}.")
 
 
 def _automatic() -> ModelInfo:

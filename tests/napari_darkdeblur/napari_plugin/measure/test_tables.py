@@ -14,19 +14,19 @@ from napari.layers import Image
 from qtpy.QtCore import QSortFilterProxyModel, Qt
 
 from napari_darkdeblur.metrics import METRICS
-from napari_darkdeblur.napari_plugin.measure.measurements import Measurement, best_of, mean_of
-from napari_darkdeblur.napari_plugin.measure.measurements_file import as_text, save_csv
-from napari_darkdeblur.napari_plugin.measure.metric_record import keep_in_metadata
-from napari_darkdeblur.napari_plugin.measure.metrics_models import (
+from napari_darkdeblur.napari_plugin.measure.canvas_text import keep_in_metadata
+from napari_darkdeblur.napari_plugin.measure.plan import Measurement, ValueRange, best_of, mean_of
+from napari_darkdeblur.napari_plugin.measure.tables import (
     SORTING,
     ComparisonModel,
     HistoryModel,
+    as_text,
+    save_csv,
 )
-from napari_darkdeblur.napari_plugin.measure.pictures import ValueRange
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.rectangle import Rectangle
 
-from .test_matching import pixels, restored_of
+from .test_alignment import pixels, restored_of
 
 
 def make(layer: str = "night", plane: int | None = 0, **numbers: float) -> Measurement:

@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from napari_darkdeblur import deblur
-from napari_darkdeblur.napari_plugin.deblur import result_store
-from napari_darkdeblur.napari_plugin.deblur.job import JobSpec, Outcome, Preparing, run_job
+from napari_darkdeblur.napari_plugin.deblur import results
+from napari_darkdeblur.napari_plugin.deblur.jobs import JobSpec, Outcome, Preparing, run_job
 from napari_darkdeblur.napari_plugin.regions import Region
 from napari_darkdeblur.restore import RestoreOptions, TileDone
 
@@ -46,7 +46,7 @@ def noise(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send results of any size to the disk."""
-    monkeypatch.setattr(result_store, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(results, "LARGEST_IN_MEMORY", 0)
 
 
 def test_it_gives_what_the_library_gives(random_model):

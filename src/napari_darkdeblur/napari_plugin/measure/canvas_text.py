@@ -1,15 +1,20 @@
-"""Numbers on the canvas: one line, as long as the user wants it."""
+"""A measurement as one line on the canvas, and in the metadata of the layer that was measured."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
 
 from ...metrics import METRICS
 from ..changes import Changes
-from .measurements import Measurement
+from ..provenance import provenance_of
+from .plan import Measurement
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image
+
 
 # What a line has room for.
 _WITH_REFERENCE = ("psnr", "ssim")
@@ -24,7 +29,7 @@ class CanvasText:
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Whose canvas.
+        Viewer on whose canvas the line is written.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -62,3 +67,42 @@ def line_of(measurement: Measurement) -> str:
             name, _, unit = metric.label.partition(" (")
             parts.append(f"{name} {metric.text(value)} {unit.rstrip(')')}".rstrip())
     return "  ·  ".join(parts)
+
+
+def keep_in_metadata(layer: Image, measurement: Measurement) -> None:
+    """Write a measurement of one of a layer's planes into ``metadata["darkdeblur"]["metrics"]``.
+
+    Under ``"planes"`` it holds an entry for each plane that was measured, by its number: the
+    metrics by their keys, and what they were measured on. Layers that this plugin has not
+    restored are left alone.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        Layer that was measured.
+    measurement : Measurement
+        Measurement of one plane of the layer.
+    """
+    made = provenance_of(layer)
+    if made is None or made.kind != "restored" or measurement.plane is None:
+        return
+    planes: Any = made.metrics.get("planes", {})
+    planes = dict(planes) if isinstance(planes, dict) else {}
+    planes[str(measurement.plane)] = {
+        "plane": measurement.where,
+        "reference": measurement.reference,
+        "area": list(astuple(measurement.area)),
+        "time": measurement.time.isoformat(timespec="seconds"),
+        **{
+            metric.key: _json_safe(measurement.numbers[metric.label])
+            for metric in METRICS
+            if metric.label in measurement.numbers
+        },
+    }
+    kept = made.model_copy(update={"metrics": {**made.metrics, "planes": planes}})
+    layer.metadata = {**layer.metadata, **kept.as_metadata()}
+
+
+def _json_safe(value: float) -> float | str:
+    """Return a number, or the name of what JSON has no number for."""
+    return float(value) if math.isfinite(value) else str(value)
