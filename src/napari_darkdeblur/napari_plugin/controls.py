@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QComboBox,
     QFormLayout,
     QLabel,
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSlider,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from .provenance import provenance_of
 
@@ -87,8 +91,18 @@ def form() -> QFormLayout:
     return layout
 
 
-def scrolled(outer: QWidget, inner: QWidget) -> None:
-    """Fill a widget with another one that scrolls up and down where there is too little room."""
+def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> None:
+    """Fill a widget with another one that scrolls up and down where there is too little room.
+
+    Parameters
+    ----------
+    outer : QWidget
+        Widget that is filled.
+    inner : QWidget
+        Widget that scrolls, with all its controls.
+    footer : QWidget, optional
+        Widget below it that is always seen, and does not move.
+    """
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -96,12 +110,80 @@ def scrolled(outer: QWidget, inner: QWidget) -> None:
     area.setWidget(inner)
     layout = QVBoxLayout(outer)
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(area)
+    layout.setSpacing(0)
+    layout.addWidget(area, 1)
+    if footer is not None:
+        layout.addWidget(footer)
     outer.setMinimumWidth(NARROWEST)
+    for kind in (QComboBox, QAbstractSpinBox, QSlider):
+        for control in outer.findChildren(kind):
+            control.installEventFilter(_WheelFilter(control))
+            control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
 
-# Made for looking only.
-_NOT_OFFERED = ("preview", "curtain", "psf")
+class _WheelFilter(QObject):
+    """Lets the mouse wheel over a control scroll what is around it, and change no setting."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Pass a turn of the wheel on to the control's parent."""
+        if event.type() == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
+
+
+class Section(QCollapsible):
+    """A part of a dock that can be collapsed; what it holds is then out of the Tab order.
+
+    Parameters
+    ----------
+    title : str
+        Text of the button that opens and closes it.
+    name : str
+        Object name of the section.
+    """
+
+    def __init__(self, title: str, name: str) -> None:
+        super().__init__(title)
+        self.setObjectName(name)
+        self.setDuration(0)
+        self.content().hide()
+        self.toggled.connect(self.content().setVisible)
+
+
+class ElidedLabel(QLabel):
+    """A line of text that is shortened in the middle where it is too long; its tooltip has all."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self._whole = ""
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show a text."""
+        self._whole = text
+        self.setToolTip(text)
+        self._elide()
+
+    def text(self) -> str:
+        """Return the whole text."""
+        return self._whole
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Shorten the text anew."""
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        shortened = self.fontMetrics().elidedText(
+            self._whole, Qt.TextElideMode.ElideMiddle, max(self.width(), 1)
+        )
+        super().setText(shortened)
+
+
+# Layers of this plugin that are no images: made for looking, or measures of images.
+_NO_IMAGES = ("preview", "curtain", "psf", "map", "uncertainty", "tiles")
 
 
 class LayerChoice(ComboBox):
@@ -147,6 +229,7 @@ class LayerChoice(ComboBox):
         self.native.setToolTip(tooltip)
         # A long name must not make the dock wide.
         self.native.setMinimumContentsLength(12)
+        self.native.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
         events = self._layers.events
         self._events = (events.inserted, events.removed, events.reordered, events.renamed)
         for event in self._events:
@@ -175,7 +258,7 @@ class LayerChoice(ComboBox):
         offered = []
         for layer in self._layers:
             made = provenance_of(layer)
-            hidden = made is not None and made.kind in _NOT_OFFERED
+            hidden = made is not None and made.kind in _NO_IMAGES
             if isinstance(layer, self._type) and not hidden and self._accepts(layer):
                 offered.append((layer.name, layer))
         return offered

@@ -225,7 +225,7 @@ class MeasuredPanel(QWidget):
         self._cancels = False
         self.measure_button.setText("Measure")
 
-    def complain(self, problems: tuple[str, ...] | list[str]) -> None:
+    def show_problems(self, problems: tuple[str, ...] | list[str]) -> None:
         """Show what could not be measured, or not as it was asked for."""
         set_note(self.problem, "\n".join(problems))
 

@@ -1,0 +1,90 @@
+"""What the three docks have in common: one of each in a viewer, short titles, safe scrolling."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QDockWidget, QWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+# What napari calls the docks that its menus open; so the menus know those that we open, too.
+DISPLAY_NAME = "Dark deblur"
+_WIDGETS = {
+    "Deblur": ("deblur", "DeblurWidget"),
+    "Compare": ("compare", "CompareWidget"),
+    "Measure": ("measure", "MeasureWidget"),
+}
+
+
+class Dock(QWidget):
+    """A widget that is docked in a viewer, and lets go of it when the dock is closed.
+
+    Subclasses set `title` and override `disconnect_viewer`.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Viewer that the widget works on.
+    parent : QWidget, optional
+        Parent widget, as in Qt.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+
+    def event(self, event: QEvent) -> bool:
+        """Notice that the widget was docked, or taken out of its dock."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.disconnect_viewer()
+            else:
+                # Not before napari has given the dock the long name that menus know it by.
+                QTimer.singleShot(0, self._shorten_title)
+        return bool(super().event(event))
+
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer: the dock was closed."""
+
+    def _shorten_title(self) -> None:
+        """Let the dock's tab show a title that is read at a glance."""
+        dock = self.parent()
+        if isinstance(dock, QDockWidget):
+            dock.setWindowTitle(self.title)
+
+
+def open_dock(viewer: napari.viewer.Viewer, name: str) -> Any:
+    """Bring one of the plugin's docks to the front; open it if there is none.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Viewer that the dock belongs to.
+    name : {"Deblur", "Compare", "Measure"}
+        Title of the dock.
+
+    Returns
+    -------
+    QWidget
+        Widget in the dock: the one that was there, however it was opened.
+    """
+    package, class_name = _WIDGETS[name]
+    module = importlib.import_module(f".{package}.widget", __package__)
+    widget_class = getattr(module, class_name)
+    widget = next(
+        (one for one in viewer.window.dock_widgets.values() if isinstance(one, widget_class)), None
+    )
+    if widget is None:
+        widget = widget_class(viewer)
+        viewer.window.add_dock_widget(widget, name=f"{name} ({DISPLAY_NAME})", tabify=True)
+    dock = widget.parent()
+    if isinstance(dock, QDockWidget):
+        dock.show()
+        dock.raise_()
+    return widget
