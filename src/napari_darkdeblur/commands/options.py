@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
+from ..weights import AUTO_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ..network import LoadedModel
@@ -20,8 +20,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=AUTO_MODEL,
         metavar="NAME",
         help="a model's name (see darkdeblur models), the path of a .safetensors file, or auto "
-        f"(the default): {THOROUGH_MODEL}, if it is there, on a GPU or for small images, else "
-        f"{DEFAULT_MODEL}",
+        f"(the default): {DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--device",
