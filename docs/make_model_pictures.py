@@ -27,8 +27,8 @@ from scipy.ndimage import affine_transform, convolve
 from skimage import data
 
 from napari_darkdeblur import deblur
-from napari_darkdeblur.demo import linear_to_srgb, srgb_to_linear
 from napari_darkdeblur.metrics import compare
+from napari_darkdeblur.srgb import linear_to_srgb, srgb_to_linear
 
 MODELS = Path(__file__).parent / "models"
 DETAIL = 160

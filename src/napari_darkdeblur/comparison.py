@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .demo import linear_to_srgb, srgb_to_linear
+from .srgb import linear_to_srgb, srgb_to_linear
 
 GAP = 12
 CAPTION_HEIGHT = 40

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .srgb import linear_to_srgb, srgb_to_linear
+
 # Fraction of the photograph's light that reaches the sensor: two stops under.
 EXPOSURE = 0.25
 
@@ -135,18 +137,6 @@ def path_kernel(path: NDArray[np.float64]) -> NDArray[np.float64]:
             np.add.at(kernel, (rows, columns), weight)
     normalised: NDArray[np.float64] = kernel / kernel.sum()
     return normalised
-
-
-def srgb_to_linear(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Map sRGB values in 0..1 to linear light in 0..1 (IEC 61966-2-1)."""
-    values = np.asarray(values, np.float64)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(light: NDArray[Any]) -> NDArray[np.float64]:
-    """Map linear light to sRGB values in 0..1; light outside 0..1 is clipped."""
-    light = np.clip(np.asarray(light, np.float64), 0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _convolve_valid(image: NDArray[Any], kernel: NDArray[Any]) -> NDArray[np.float64]:

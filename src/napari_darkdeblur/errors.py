@@ -11,6 +11,13 @@ class DarkDeblurError(Exception):
     """
 
 
+class StoppedError(DarkDeblurError):
+    """The work was stopped because the caller asked for it."""
+
+    def __init__(self, message: str = "The work was stopped before it was finished.") -> None:
+        super().__init__(message)
+
+
 def sentence_of(error: Exception) -> str:
     """Return what an error says, as a sentence; of the system's errors the file and the reason."""
     if isinstance(error, OSError) and error.strerror and error.filename:

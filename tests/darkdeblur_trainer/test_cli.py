@@ -143,6 +143,8 @@ def test_kernels_draws_a_sheet(tmp_path):
         (["validate", "x", "--group", "dusk"], "no group 'dusk'"),
         (["validate", "x", "--psf", "none,found"], "not 'found'"),
         (["validate", "x", "--nuclei", "y"], "which is not given"),
+        (["validate", "x", "--no-baselines", "--blind", "magic"], "not 'magic'"),
+        (["validate", "x", "--no-baselines", "--kernels", "k"], "which is not given"),
         (["validate", "x", "--curves", "a.svg"], "draws a PNG file, a.svg does not end so"),
         (["validate", "x", "--csv", "none/a.csv"], "no folder none to write a.csv to"),
         (["validate", "x", "--csv", "a.csv", "--curves", "a.png"], "would write a.csv twice"),

@@ -10,6 +10,7 @@ import pytest
 from napari_darkdeblur import demo
 from napari_darkdeblur.comparison import CAPTION_HEIGHT, GAP, brighten, comparison_figure
 from napari_darkdeblur.metrics import psnr
+from napari_darkdeblur.srgb import linear_to_srgb, srgb_to_linear
 
 
 def test_the_photograph_is_there_without_a_download(monkeypatch: pytest.MonkeyPatch):
@@ -53,8 +54,8 @@ def test_the_reference_is_the_photograph_at_its_exposure():
     pair = demo.make_demo_pair(image)
     margin = demo.shake_kernel().shape[0] // 2
     assert pair.blurred.shape == pair.reference.shape == (80 - 2 * margin, 90 - 2 * margin, 3)
-    light = demo.srgb_to_linear(image[margin:-margin, margin:-margin] / 255)
-    found = demo.srgb_to_linear(pair.reference / 255)
+    light = srgb_to_linear(image[margin:-margin, margin:-margin] / 255)
+    found = srgb_to_linear(pair.reference / 255)
     np.testing.assert_allclose(found, demo.EXPOSURE * light, atol=3e-3)
 
 
@@ -69,7 +70,7 @@ def test_blurring_a_point_draws_the_kernel_where_the_point_was(
     image[20, 30] = 255
     pair = demo.make_demo_pair(image)
     (row, column), *_ = np.argwhere(pair.reference[..., 0])
-    found = demo.srgb_to_linear(pair.blurred[..., 0] / 255)
+    found = srgb_to_linear(pair.blurred[..., 0] / 255)
     around = found[row - margin : row + margin + 1, column - margin : column + margin + 1]
     np.testing.assert_allclose(around, kernel, atol=2e-3)
     assert found.sum() == pytest.approx(1, abs=0.05)
@@ -78,8 +79,8 @@ def test_blurring_a_point_draws_the_kernel_where_the_point_was(
 def test_the_noise_has_the_strength_that_is_stated():
     level = 188  # about half of white in linear light
     flat = np.full((150, 150, 3), level, np.uint8)
-    light = demo.srgb_to_linear(demo.make_demo_pair(flat).blurred / 255)
-    signal = demo.EXPOSURE * float(demo.srgb_to_linear(np.array(level / 255)))
+    light = srgb_to_linear(demo.make_demo_pair(flat).blurred / 255)
+    signal = demo.EXPOSURE * float(srgb_to_linear(np.array(level / 255)))
     assert light.mean() == pytest.approx(signal, rel=0.01)
     assert light.var() == pytest.approx(demo.SHOT_GAIN * signal + demo.READ_NOISE**2, rel=0.05)
 
@@ -99,16 +100,16 @@ def test_an_image_smaller_than_the_shake_is_refused():
 
 def test_srgb_and_linear_light_are_each_other_s_inverse():
     levels = np.arange(256) / 255
-    np.testing.assert_allclose(demo.linear_to_srgb(demo.srgb_to_linear(levels)), levels)
-    assert demo.srgb_to_linear(np.array(0.5)) == pytest.approx(0.21404, abs=1e-5)
+    np.testing.assert_allclose(linear_to_srgb(srgb_to_linear(levels)), levels)
+    assert srgb_to_linear(np.array(0.5)) == pytest.approx(0.21404, abs=1e-5)
 
 
 def test_brightening_multiplies_light():
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     np.testing.assert_array_equal(brighten(image, 1), image)
     dark = np.arange(1, 99, dtype=np.uint8)
-    light = demo.srgb_to_linear(dark / 255)
-    found = demo.srgb_to_linear(brighten(dark, 4) / 255)
+    light = srgb_to_linear(dark / 255)
+    found = srgb_to_linear(brighten(dark, 4) / 255)
     np.testing.assert_allclose(found, 4 * light, atol=0.004)  # half a level
     assert brighten(image, 1000)[1:].min() == 255
 

@@ -34,7 +34,7 @@ class DataConfig(_Section):
 
     Parameters
     ----------
-    layout : {"sharp", "folders", "gopro", "reds"}
+    layout : {"sharp", "folders", "pairs", "gopro", "reds"}
         ``"sharp"``: a folder of sharp images, from which pairs are synthesised. The others are
         paired folders, see `find_pairs`.
     blurred : str, optional

@@ -187,9 +187,9 @@ def _undoes_srgb(arguments: argparse.Namespace, view: ImageView) -> bool:
 def _figure(arguments: argparse.Namespace, view: ImageView, plane: int, psf: PSF) -> Any:
     import numpy as np
 
-    from ..demo import linear_to_srgb
     from ..psf_picture import psf_figure
     from ..restore import describe_psf
+    from ..srgb import linear_to_srgb
 
     values = np.moveaxis(view.read(plane), 0, -1)
     shown = values if _undoes_srgb(arguments, view) else linear_to_srgb(values)

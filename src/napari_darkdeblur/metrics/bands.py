@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoppedError
 from .pixelwise import Values
 
 # Colour differences take some 300 bytes for each pixel while they are computed.
 _PIXELS_OF_BAND = 2**18
-
-
-class StoppedError(Exception):
-    """Computing was stopped because the caller asked for it."""
 
 
 def in_bands(

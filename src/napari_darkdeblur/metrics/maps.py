@@ -64,28 +64,6 @@ def ssim_map(restored: ArrayLike, reference: ArrayLike) -> Map:
     return in_bands(pixelwise.similarity, pair, SSIM_HALO).astype(np.float32)
 
 
-def colour_difference_map(restored: ArrayLike, reference: ArrayLike) -> Map:
-    """Return the colour difference of each pixel; see `ciede2000`.
-
-    Parameters
-    ----------
-    restored, reference : array-like
-        (H, W, 3) or (H, W), in 0..1.
-
-    Returns
-    -------
-    ndarray of float32
-        (H, W): CIEDE2000, 0 where the images are the same.
-
-    Raises
-    ------
-    ValueError
-        The images are not comparable; see `with_reference`.
-    """
-    pair = checked_pair(restored, reference)
-    return in_bands(pixelwise.colour_difference, pair).astype(np.float32)
-
-
 def change_map(restored: ArrayLike, original: ArrayLike) -> Map:
     """Return what restoring added to each pixel, or took from it.
 

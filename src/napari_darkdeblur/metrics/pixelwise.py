@@ -21,6 +21,7 @@ Values: TypeAlias = NDArray[np.float64]
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11  # pixels: what sigma 1.5 truncated at 3.5 sigma comes to
 SSIM_HALO = SSIM_WINDOW - 1  # half would do, but scikit-image wants a whole window
+NOISE_WINDOW = 3  # pixels
 
 # The difference of two Laplacians: it answers neither to slopes nor to edges along the axes.
 _NOISE_MASK = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
@@ -78,7 +79,11 @@ def colour_difference(first: Values, second: Values) -> Values:
 def luma_and_gradient(image: Values) -> Values:
     """Return the luma of each pixel and the square of its gradient by Sobel, (H, W, 2).
 
-    Luma is in 0..1, weighted as in Rec. 709; the gradient is its change per pixel.
+    Luma is in 0..1, weighted as in Rec. 709; the gradient is its change per pixel. The mean square
+    of the gradient is Tenengrad (Tenenbaum 1970; Krotkov 1988). Its root as a share of the mean
+    luma does not depend on the exposure. It compares images of one scene in one framing, says
+    nothing across scenes, and is no measure of quality: noise raises it, and so do ringing and
+    invented detail.
     """
     luma = rgb2gray(image) if image.ndim == 3 else image
     # Sobel's weights: half the difference of the neighbours on both sides, averaged with 1, 2, 1.
@@ -89,9 +94,13 @@ def luma_and_gradient(image: Values) -> Values:
 def noise_response(image: Values) -> Values:
     """Return the absolute response of each value to Immerkær's mask, (H, W) or (H, W, 3).
 
-    It is scaled such that its median over normally distributed noise is the noise's standard
-    deviation. Windows across the border, or with a value at black or white, have none: noise
-    that was cut off there would pass for little noise.
+    The mask (Immerkær 1996) removes slopes and straight edges. The response is scaled such that
+    its median over normally distributed noise is the noise's standard deviation (as in Donoho and
+    Johnstone 1994): unlike the mean, the median counts edges and texture little unless they are
+    everywhere. Fine texture that is everywhere passes for noise; noise that is smooth over several
+    pixels, as JPEG and demosaicing leave it, is underestimated. Windows across the border, or with
+    a value at black or white, have no response: noise that was cut off there would pass for little
+    noise.
     """
     mask = _NOISE_MASK if image.ndim == 2 else _NOISE_MASK[:, :, None]
     response: Values = np.abs(ndimage.correlate(image, mask, mode="nearest"))

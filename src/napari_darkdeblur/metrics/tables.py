@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import StoppedError
 from . import pixelwise, summaries
-from .bands import StoppedError, in_bands
+from .bands import in_bands
 from .images import checked, checked_pair
-from .pixelwise import SSIM_HALO, SSIM_WINDOW, Values
+from .pixelwise import NOISE_WINDOW, SSIM_HALO, SSIM_WINDOW, Values
 from .with_reference import MS_SSIM_LEAST_SIDE, ms_ssim
-from .without_reference import NOISE_WINDOW
 
 
 @dataclass(frozen=True)

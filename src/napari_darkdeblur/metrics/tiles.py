@@ -10,38 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..rectangle import Rectangle
 from .tables import METRICS, pixels_of_metrics
 
 
-class Tile(NamedTuple):
-    """A rectangle of an image.
-
-    Parameters
-    ----------
-    top, left, height, width : int
-        In pixels.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns, to index an image with."""
-        return (
-            slice(self.top, self.top + self.height),
-            slice(self.left, self.left + self.width),
-        )
-
-
-def tile_regions(height: int, width: int, tile: int) -> list[Tile]:
+def tile_regions(height: int, width: int, tile: int) -> list[Rectangle]:
     """Cut an image into a grid of tiles, without gaps or overlap.
 
     Parameters
@@ -54,7 +32,7 @@ def tile_regions(height: int, width: int, tile: int) -> list[Tile]:
 
     Returns
     -------
-    list of Tile
+    list of Rectangle
         Row by row.
 
     Raises
@@ -69,7 +47,7 @@ def tile_regions(height: int, width: int, tile: int) -> list[Tile]:
         )
     rows, columns = (_edges(length, tile) for length in (height, width))
     return [
-        Tile(top, left, bottom - top, right - left)
+        Rectangle(top, left, bottom - top, right - left)
         for top, bottom in pairwise(rows)
         for left, right in pairwise(columns)
     ]
@@ -79,7 +57,7 @@ def measure_tiles(
     restored: ArrayLike,
     reference: ArrayLike | None,
     original: ArrayLike | None,
-    tiles: Sequence[Tile],
+    tiles: Sequence[Rectangle],
     stop: threading.Event | None = None,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Measure the tiles of an image, one metric after the other.
@@ -88,7 +66,7 @@ def measure_tiles(
     ----------
     restored, reference, original
         Whole images, as in `measure`.
-    tiles : sequence of Tile
+    tiles : sequence of Rectangle
         Rectangles inside of the images, of any arrangement.
     stop : threading.Event, optional
         When it is set, no further column comes; the columns so far are complete.
@@ -123,7 +101,7 @@ def measure_tiles(
             yield metric.label, column
 
 
-def _check_inside(tiles: Sequence[Tile], shape: tuple[int, ...]) -> None:
+def _check_inside(tiles: Sequence[Rectangle], shape: tuple[int, ...]) -> None:
     for tile in tiles:
         rows, columns = tile.slices
         inside = rows.stop <= shape[0] and columns.stop <= shape[1]

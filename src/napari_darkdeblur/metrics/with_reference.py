@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from . import pixelwise
@@ -176,26 +175,6 @@ def ciede2000(restored: ArrayLike, reference: ArrayLike) -> ColourDifference:
     """
     difference = in_bands(pixelwise.colour_difference, checked_pair(restored, reference))
     return ColourDifference(float(difference.mean()), float(np.percentile(difference, 95)))
-
-
-def ciede2000_of_lab(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Return the CIEDE2000 difference of colours given in CIELAB (Sharma et al. 2005).
-
-    Parameters
-    ----------
-    first, second : array-like
-        (..., 3): L* in 0..100, a*, b*.
-
-    Returns
-    -------
-    ndarray
-        (...), with the parametric factors ``k_L = k_C = k_H = 1``.
-    """
-    difference: NDArray[np.float64] = np.asarray(
-        deltaE_ciede2000(np.asarray(first, np.float64), np.asarray(second, np.float64)),
-        np.float64,
-    )
-    return difference
 
 
 def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..demo import (
-    EXPOSURE,
-    linear_to_srgb,
-    make_demo_pair,
-    path_kernel,
-    shake_kernel,
-    srgb_to_linear,
-)
+from ..demo import EXPOSURE, make_demo_pair, path_kernel, shake_kernel
+from ..srgb import linear_to_srgb, srgb_to_linear
 from .provenance import Provenance
 from .result_layers import REFERENCE_SUFFIX
 

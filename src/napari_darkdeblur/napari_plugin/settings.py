@@ -33,13 +33,13 @@ class SettingsError(DarkDeblurError):
     """The settings cannot be kept."""
 
 
-@dataclass(frozen=True)
-class PluginSettings:
-    """What widgets start with.
+@dataclass(frozen=True, kw_only=True)
+class EngineChoices:
+    """What the settings and the dock alike let the user choose about the engine.
 
     Parameters
     ----------
-    device : {"auto", "cuda", "mps", "cpu"}
+    device : str
         See `napari_darkdeblur.restore.RestoreOptions`. It may not be on this machine.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         See `RestoreOptions`.
@@ -50,21 +50,10 @@ class PluginSettings:
     memory : str
         What restoring may take, such as ``"4 GB"``, as it was typed, whether or not it makes
         sense; empty is a share of what is free.
-    blur : {"find", "unknown"}
-        Whether the shake is looked for, if the model takes kernels, or left to the network.
     light : {"auto", "srgb", "linear"}
         See `RestoreOptions`.
-    models_folder : pathlib.Path, optional
-        Where the user's models are, for `napari_darkdeblur.network.list_models`; None is the
-        folder of the command line.
-    results_folder : pathlib.Path, optional
-        Where results are kept that do not fit into memory; see `result_store.make_store`.
     output_dtype : {"same", "float32"}
         Data type of results: the input's, or float32.
-    text_overlay : bool
-        Whether the values of a new result are written on the canvas.
-    tile_overlay : bool
-        Whether a new result is measured tile by tile.
     """
 
     device: str = "auto"
@@ -72,11 +61,36 @@ class PluginSettings:
     tiling: Tiling = "auto"
     tile: int = 0
     memory: str = ""
-    blur: Literal["find", "unknown"] = "find"
     light: Light = "auto"
+    output_dtype: Literal["same", "float32"] = "same"
+
+    def engine_choices(self) -> dict[str, Any]:
+        """Return the fields of this class by name, those of subclasses left out."""
+        return {field.name: getattr(self, field.name) for field in fields(EngineChoices)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSettings(EngineChoices):
+    """What widgets start with: the engine's choices (see `EngineChoices`), and these.
+
+    Parameters
+    ----------
+    blur : {"find", "unknown"}
+        Whether the shake is looked for, if the model takes kernels, or left to the network.
+    models_folder : pathlib.Path, optional
+        Where the user's models are, for `napari_darkdeblur.network.list_models`; None is the
+        folder of the command line.
+    results_folder : pathlib.Path, optional
+        Where results are kept that do not fit into memory; see `result_store.make_store`.
+    text_overlay : bool
+        Whether the values of a new result are written on the canvas.
+    tile_overlay : bool
+        Whether a new result is measured tile by tile.
+    """
+
+    blur: Literal["find", "unknown"] = "find"
     models_folder: Path | None = None
     results_folder: Path | None = None
-    output_dtype: Literal["same", "float32"] = "same"
     text_overlay: bool = False
     tile_overlay: bool = False
 

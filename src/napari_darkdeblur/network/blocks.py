@@ -6,9 +6,16 @@ it: in place, and without copies. No part ever writes to the tensor that it is g
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -21,8 +28,57 @@ def leaky_relu(x: Tensor, negative_slope: float) -> Tensor:
     return F.leaky_relu(x, negative_slope, inplace=not torch.is_grad_enabled())
 
 
-# A convolution that adds to a tensor. torch has it for its own compiler, on CPUs with oneDNN.
-_ONEDNN_CONVOLUTION = getattr(torch.ops.mkldnn, "_convolution_pointwise_", None)
+# oneDNN's convolution that adds to a tensor, where torch has it. It is made for torch's own
+# compiler and may change with any release, so it is used only once it was tried.
+ONEDNN_CONVOLUTION = getattr(torch.ops.mkldnn, "_convolution_pointwise_", None)
+
+
+@functools.cache
+def onednn_add_conv3x3_(operator: Any) -> Callable[[Tensor, Tensor, Tensor], None] | None:
+    """Return `add_conv3x3_` by oneDNN, if it computes what it should.
+
+    Parameters
+    ----------
+    operator : OpOverloadPacket or None
+        `ONEDNN_CONVOLUTION`. It is called once, on numbers whose result is known.
+
+    Returns
+    -------
+    callable or None
+        None if there is no such operator, or its parameters or results are not the expected ones.
+    """
+
+    def add(total: Tensor, x: Tensor, weight: Tensor) -> None:
+        padding = stride = dilation = [1, 1]
+        operator.binary(
+            total, x, weight, None, padding, stride, dilation, 1, "add", 1.0, None, [], None
+        )
+
+    with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        x = torch.linspace(-1, 1, 40, dtype=torch.float32).reshape(1, 2, 5, 4)
+        weight = torch.linspace(-1, 2, 54, dtype=torch.float32).reshape(3, 2, 3, 3)
+        x = x.contiguous(memory_format=torch.channels_last)
+        expected = 1 + F.conv2d(x, weight, padding=1)
+        total = torch.ones_like(expected)
+        try:
+            add(total, x, weight)
+        except (AttributeError, RuntimeError, TypeError):  # not there, or it takes other things
+            return None
+        return add if torch.allclose(total, expected, atol=1e-5) else None
+
+
+def onednn_flops(total: Sequence[int], x: Sequence[int], weight: Sequence[int], *_: Any) -> int:
+    """Return the operations of oneDNN's convolution, of the shapes of its first arguments."""
+    return 2 * math.prod(total) * math.prod(weight[1:])
+
+
+if ONEDNN_CONVOLUTION is not None:
+    # For `torch.utils.flop_counter.FlopCounterMode`, which knows torch's own convolutions only.
+    # A version that knows this one, too, refuses a second formula.
+    with contextlib.suppress(RuntimeError):
+        register_flop_formula(ONEDNN_CONVOLUTION)(
+            lambda *shapes, out_shape=None, **_: onednn_flops(*shapes)
+        )
 
 
 def add_conv3x3_(total: Tensor, x: Tensor, weight: Tensor) -> None:
@@ -38,13 +94,12 @@ def add_conv3x3_(total: Tensor, x: Tensor, weight: Tensor) -> None:
         (K, C, 3, 3).
     """
     # Under autocast the total may have another type than x: torch's own convolution follows.
-    if _ONEDNN_CONVOLUTION is None or not x.dtype == total.dtype == torch.float32:
+    single = x.dtype == total.dtype == torch.float32
+    onednn = onednn_add_conv3x3_(ONEDNN_CONVOLUTION) if single else None
+    if onednn is None:
         total.add_(F.conv2d(x, weight, padding=1))
-        return
-    padding = stride = dilation = [1, 1]
-    _ONEDNN_CONVOLUTION.binary(
-        total, x, weight, None, padding, stride, dilation, 1, "add", 1.0, None, [], None
-    )
+    else:
+        onednn(total, x, weight)
 
 
 def global_average(x: Tensor) -> Tensor:

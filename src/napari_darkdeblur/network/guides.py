@@ -186,7 +186,8 @@ def _transfer(kernels: Tensor, rows: int, columns: int) -> Tensor:
     side = kernels.shape[-1]
     padded = F.pad(kernels, (0, columns - side, 0, rows - side))
     middle = torch.roll(padded, (-(side // 2), -(side // 2)), dims=(1, 2))
-    return torch.fft.rfft2(middle)[:, None]
+    transfer: Tensor = torch.fft.rfft2(middle)[:, None]
+    return transfer
 
 
 def _continued(light: Tensor, padding: int) -> tuple[Tensor, int, int]:

@@ -1,6 +1,6 @@
 """Blur kernels: found in a picture, taken from a point of light, read, or given by a formula."""
 
-from .estimation import CONFIDENT, Restorer, StoppedError, estimate
+from .estimation import CONFIDENT, Restorer, estimate
 from .kernel import (
     PSF,
     PSFError,
@@ -19,7 +19,6 @@ __all__ = [
     "PSF",
     "PSFError",
     "Restorer",
-    "StoppedError",
     "disc",
     "estimate",
     "find_streaks",

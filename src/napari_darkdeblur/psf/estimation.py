@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import DarkDeblurError
+from ..errors import StoppedError
 from ..network.guides import wiener
 from .judgement import Judge, log_odds, preference
 from .kernel import PSF, PSFError, similarity
@@ -48,10 +48,6 @@ _GROWTH = 1.3
 POINT = 0.6
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
-
-
-class StoppedError(DarkDeblurError):
-    """The search was stopped by its caller."""
 
 
 class Restorer(Protocol):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..srgb import linear_to_srgb, srgb_to_linear
+
 # From this share of the largest value on a pixel may have been cut off by the sensor, or be
 # bent by a camera's shoulder: less than proportional to light.
 SATURATED = 0.94
@@ -26,17 +28,13 @@ def to_light(values: NDArray[Any], linear_light: bool) -> NDArray[np.float32]:
     values = np.asarray(values, dtype=np.float32)
     if not linear_light:
         return values
-    high = ((np.maximum(values, 0) + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
-    return np.where(values <= 0.04045, values / np.float32(12.92), high).astype(np.float32)
+    return srgb_to_linear(values)
 
 
 def to_values(light: NDArray[Any], linear_light: bool) -> NDArray[np.float32]:
     """Return values in 0..1 from light, which is cut to 0..1; the reverse of `to_light`."""
-    light = np.clip(np.asarray(light, dtype=np.float32), 0, 1)
-    if not linear_light:
-        return light
-    high = np.float32(1.055) * light ** np.float32(1 / 2.4) - np.float32(0.055)
-    return np.where(light <= 0.0031308, light * np.float32(12.92), high).astype(np.float32)
+    light = np.asarray(light, dtype=np.float32)
+    return linear_to_srgb(light) if linear_light else np.clip(light, 0, 1)
 
 
 def saturated(image: NDArray[Any]) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from .events import (
     TileDone,
 )
 from .image.axes import Axes, AxesError
-from .image.pixels import PixelError, StoppedError, ValueRangeError
+from .image.pixels import PixelError, ValueRangeError
 from .image.plane_io import RestoreError
 from .image.ranges import ChosenRange, ValueRange, choose_range, depends_on_values
 from .image.view import ImageView
@@ -62,7 +62,6 @@ __all__ = [
     "RestoreOptions",
     "Result",
     "Retried",
-    "StoppedError",
     "TileDone",
     "Tiling",
     "UncertaintyResult",

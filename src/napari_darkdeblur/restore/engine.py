@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DarkDeblurError
+from ..errors import DarkDeblurError, StoppedError
 from ..imagefiles import open_image
 from ..network import AUTO_MODEL, LoadedModel
 from .events import Event, Finished, ModelReady, Result, Retried
 from .image.axes import Axes
-from .image.pixels import PixelArray, StoppedError, check_dtype
+from .image.pixels import PixelArray, check_dtype
 from .image.plane_io import Output
 from .job import Job, OutOfMemoryError, plan_for, planned_kernel
 from .options import RestoreOptions

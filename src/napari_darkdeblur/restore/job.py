@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import StoppedError
 from ..network import LoadedModel
 from ..network.stages import GUIDES
 from ..psf.kernel import PSFError
@@ -29,7 +30,7 @@ from .events import (
     Retried,
 )
 from .guides import KEPT_AS, PlaneGuides, guides_feature
-from .image.pixels import PixelArray, PixelError, StoppedError
+from .image.pixels import PixelArray, PixelError
 from .image.plane_io import Output, PlaneIO, RestoreError
 from .image.view import ImageView
 from .options import RestoreOptions

@@ -1,22 +1,25 @@
-"""What a user chooses, and the model that follows from it."""
+"""What a user chooses. Nothing here imports torch: options are described before it is loaded."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..network import AUTO_MODEL, LoadedModel
-from ..psf.kernel import PSFError
-from .devices import Precision
-from .image.ranges import ValueRange
-from .psfs import LIGHTS, GivenPSF, Light, PSFLike, as_psf
-from .tiling.plan import Tiling
+from ..weights import AUTO_MODEL
+
+if TYPE_CHECKING:
+    from ..network import LoadedModel
+    from .devices import Precision
+    from .image.ranges import ValueRange
+    from .psfs import GivenPSF, Light, PSFLike
+    from .tiling.plan import Tiling
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """How to restore.
+    """How an image is restored.
 
     Parameters
     ----------
@@ -79,6 +82,9 @@ class RestoreOptions:
     full_scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        from ..psf.kernel import PSFError
+        from .psfs import LIGHTS, as_psf
+
         if self.light not in LIGHTS:
             raise PSFError(f"There is no light {self.light!r}; there are {', '.join(LIGHTS)}.")
         object.__setattr__(self, "psf", as_psf(self.psf))

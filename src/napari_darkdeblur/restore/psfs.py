@@ -7,15 +7,16 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..network import GeneratorConfig
-from ..network.guides import GUIDE_COUNTS
 from ..psf.kernel import PSF, PSFError, parse_psf
 from .image.pixels import ColourModel
+
+if TYPE_CHECKING:
+    from ..network import GeneratorConfig
 
 Light = Literal["auto", "srgb", "linear"]
 LIGHTS: tuple[Light, ...] = ("auto", "srgb", "linear")
@@ -191,6 +192,8 @@ def psf_of_plane(psf: AnyPSF | tuple[AnyPSF, ...], plane: int, planes: int) -> A
 
 def takes_guides(config: GeneratorConfig) -> bool:
     """Return whether a model can be given a kernel."""
+    from ..network.guides import GUIDE_COUNTS
+
     return config.guides in GUIDE_COUNTS
 
 

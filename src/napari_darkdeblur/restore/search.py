@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import StoppedError
 from ..network import LoadedModel, find_kernel_net
 from ..network.guides import REGULARISATION, deconvolved
 from ..psf.estimation import CONFIDENT, estimate
@@ -22,7 +23,7 @@ from ..psf.light import to_light
 from ..psf.network import KernelNet, find_kernels, read_kernel_net
 from .devices import Precision, float32_precision
 from .events import PSFFound, PSFSearch
-from .image.pixels import PixelArray, StoppedError
+from .image.pixels import PixelArray
 from .image.view import ImageView
 from .options import RestoreOptions
 from .psfs import describe_psf, is_linear_light, takes_guides

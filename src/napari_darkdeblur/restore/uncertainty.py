@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DarkDeblurError
+from ..errors import DarkDeblurError, StoppedError
 from ..psf.kernel import PSF
 from .engine import restore
 from .events import (
@@ -42,7 +42,7 @@ from .events import (
     TileDone,
 )
 from .image.axes import Axes, resolve
-from .image.pixels import PixelArray, StoppedError
+from .image.pixels import PixelArray
 from .image.ranges import depends_on_values
 from .image.view import ImageView
 from .options import RestoreOptions
@@ -73,7 +73,7 @@ class UncertaintyResult(Result):
 
 
 @dataclass(frozen=True)
-class _Version:
+class _Orientation:
     """One of the eight ways to lay a picture."""
 
     quarter_turns: int
@@ -92,7 +92,9 @@ class _Version:
         return f"{'mirrored, ' if self.mirrored else ''}turned by {90 * self.quarter_turns}°"
 
 
-VERSIONS = tuple(_Version(turns, mirrored) for mirrored in (False, True) for turns in range(4))
+ORIENTATIONS = tuple(
+    _Orientation(turns, mirrored) for mirrored in (False, True) for turns in range(4)
+)
 
 
 def uncertainty(
@@ -139,7 +141,7 @@ def uncertainty(
     ended = Result("failed")
     spread = mean = None
     try:
-        region = _Region(array, options, plane, rows, columns, stop)
+        region = _SelfEnsemble(array, options, plane, rows, columns, stop)
         ended = yield from _restore_versions(region, options, stop)
         if ended.status == "done":
             spread, mean = region.spread(), region.mean()
@@ -159,7 +161,7 @@ def uncertainty(
     return result
 
 
-class _Region:
+class _SelfEnsemble:
     """A region of a plane, and the mean and spread of its restored versions (Welford 1962).
 
     Parameters
@@ -254,7 +256,7 @@ class _Region:
 
 
 def _restore_versions(
-    region: _Region, options: RestoreOptions, stop: threading.Event
+    region: _SelfEnsemble, options: RestoreOptions, stop: threading.Event
 ) -> Generator[Event, None, Result]:
     """Restore all versions, one after the other; return how the last one ended."""
     options = dataclasses.replace(
@@ -263,9 +265,9 @@ def _restore_versions(
     psf = region.psf
     known = None if isinstance(psf, str) else psf
     clock = RemainingTime()
-    count = len(VERSIONS)
+    count = len(ORIENTATIONS)
     ended = Result("failed")
-    for number, version in enumerate(VERSIONS):
+    for number, version in enumerate(ORIENTATIONS):
         picture = version.of(region.pixels)
         output = np.empty(picture.shape, picture.dtype)
         if psf is not None and not isinstance(psf, str):

@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from napari_darkdeblur.metrics import Tile, measure, measure_tiles, ms_ssim, tile_regions
+from napari_darkdeblur.metrics import measure, measure_tiles, ms_ssim, tile_regions
 from napari_darkdeblur.metrics.tables import METRICS
+from napari_darkdeblur.rectangle import Rectangle
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.uniform(0.1, 0.9, (70, 97, 3))
@@ -36,8 +37,8 @@ def test_no_tile_is_a_sliver(length: int):
 
 def test_tiles_come_row_by_row():
     assert tile_regions(70, 40, 32) == [
-        Tile(0, 0, 32, 40),
-        Tile(32, 0, 38, 40),
+        Rectangle(0, 0, 32, 40),
+        Rectangle(32, 0, 38, 40),
     ]
     assert [(tile.top, tile.left) for tile in tile_regions(64, 64, 32)] == [
         (0, 0),
@@ -101,7 +102,7 @@ def test_what_a_tile_does_not_tell_is_not_a_number():
     reference[:, 20:] = 0.0
     restored = reference.copy()
     restored[30, 2] = 0.6
-    tiles = [Tile(0, 0, 40, 5), Tile(5, 20, 20, 20), Tile(0, 0, 20, 20)]
+    tiles = [Rectangle(0, 0, 40, 5), Rectangle(5, 20, 20, 20), Rectangle(0, 0, 20, 20)]
     table = dict(measure_tiles(restored, reference, None, tiles))
     assert np.isnan(table["SSIM"]).tolist() == [True, False, False]
     assert np.isnan(table["Noise (%)"]).tolist() == [False, True, False]
@@ -125,14 +126,14 @@ def test_large_images_have_no_ms_ssim_of_their_tiles():
 
 
 def test_without_reference_and_original_only_the_image_is_measured():
-    table = dict(measure_tiles(RESTORED, None, None, [Tile(0, 0, 20, 20)]))
+    table = dict(measure_tiles(RESTORED, None, None, [Rectangle(0, 0, 20, 20)]))
     needs_nothing = [metric.label for metric in METRICS if metric.needs == "nothing"]
     assert list(table)[3:] == needs_nothing
 
 
 def test_measuring_can_be_stopped():
     stop = threading.Event()
-    columns = measure_tiles(RESTORED, REFERENCE, ORIGINAL, [Tile(0, 0, 20, 20)], stop)
+    columns = measure_tiles(RESTORED, REFERENCE, ORIGINAL, [Rectangle(0, 0, 20, 20)], stop)
     for label, _ in columns:
         if label == "SSIM":
             stop.set()
@@ -141,4 +142,4 @@ def test_measuring_can_be_stopped():
 
 def test_a_tile_outside_of_the_image_is_refused():
     with pytest.raises(ValueError, match=r"97 × 70"):
-        dict(measure_tiles(RESTORED, None, None, [Tile(60, 0, 20, 20)]))
+        dict(measure_tiles(RESTORED, None, None, [Rectangle(60, 0, 20, 20)]))

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from napari_darkdeblur.demo import srgb_to_linear
 from napari_darkdeblur.metrics import psnr
 from napari_darkdeblur.napari_plugin import sample_data
 from napari_darkdeblur.napari_plugin.layer_pixels import guess_axes
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.napari_plugin.sample_data import LayerData
 from napari_darkdeblur.psf import PSF
+from napari_darkdeblur.srgb import srgb_to_linear
 
 PAIRS = [
     sample_data.night_photograph,

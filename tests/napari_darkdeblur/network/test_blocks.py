@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_darkdeblur.network import blocks
@@ -120,10 +121,48 @@ def test_inference_works_in_other_types(dtype: torch.dtype):
 def test_inference_does_without_the_adding_convolution(monkeypatch: pytest.MonkeyPatch):
     """A build of torch may not have it."""
     dense, x = block(attention=True), torch.randn(1, 8, 6, 5)
-    monkeypatch.setattr(blocks, "_ONEDNN_CONVOLUTION", None)
+    monkeypatch.setattr(blocks, "ONEDNN_CONVOLUTION", None)
     with torch.inference_mode():
         inferred = dense(x)
     torch.testing.assert_close(inferred, dense(x).detach())
+
+
+class Operator:
+    """Stands for oneDNN's convolution in some version of torch."""
+
+    def __init__(self, binary) -> None:
+        self.binary = binary
+
+
+def with_fewer_parameters(total, x, weight):
+    raise AssertionError("this must not be reached")
+
+
+def with_another_result(total, x, weight, *rest):
+    return total.add_(F.conv2d(x, weight, padding=1), alpha=2)
+
+
+def refusing(*arguments):
+    raise RuntimeError("mkldnn: not supported")
+
+
+@pytest.mark.parametrize("binary", [with_fewer_parameters, with_another_result, refusing])
+def test_an_adding_convolution_that_has_changed_is_not_used(binary):
+    assert blocks.onednn_add_conv3x3_(Operator(binary)) is None
+
+
+def test_an_adding_convolution_that_works_is_used():
+    called = []
+
+    def binary(total, x, weight, *rest):
+        called.append(rest)
+        return total.add_(F.conv2d(x, weight, padding=1))
+
+    add = blocks.onednn_add_conv3x3_(Operator(binary))
+    total, x, weight = torch.zeros(1, 4, 6, 5), torch.randn(1, 3, 6, 5), torch.randn(4, 3, 3, 3)
+    add(total, x, weight)
+    assert len(called) == 2  # the trial, and this
+    torch.testing.assert_close(total, F.conv2d(x, weight, padding=1))
 
 
 @pytest.mark.parametrize("gradient", [True, False], ids=["training", "inference"])

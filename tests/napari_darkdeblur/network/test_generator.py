@@ -39,6 +39,19 @@ def test_the_small_configuration_is_a_thirteenth_of_the_work():
     assert parameters < 3.6e6
 
 
+@pytest.mark.parametrize("without_gradient", [torch.no_grad, torch.inference_mode])
+def test_a_forward_without_gradients_is_counted_in_full(without_gradient):
+    net, image = make_network(TINY), torch.rand(1, 3, 24, 32)
+    with FlopCounterMode(display=False) as counter:
+        net(image)
+    expected = counter.get_total_flops()
+    with without_gradient():
+        net(image)  # whatever is tried once is tried
+        with FlopCounterMode(display=False) as counter:
+            net(image)
+    assert counter.get_total_flops() == expected > 0
+
+
 @pytest.mark.parametrize(
     "config", [TINY, UNSHUFFLED, UNSHUFFLED_BY_4], ids=["plain", "unshuffle", "unshuffle4"]
 )

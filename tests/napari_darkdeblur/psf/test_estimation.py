@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_darkdeblur.errors import StoppedError
 from napari_darkdeblur.psf import (
     PSF,
     PSFError,
-    StoppedError,
     disc,
     estimate,
     motion,

@@ -49,6 +49,7 @@ def model_of(path: Path, residual) -> LoadedModel:
 def find(array: Any, model: Any, **options: Any) -> UncertaintyResult:
     """Return the result, which must be a good one."""
     where = {name: options.pop(name) for name in ("plane", "rows", "columns") if name in options}
+    options = {"value_range": "dtype"} | options
     events = list(uncertainty(array, RestoreOptions(model, "cpu", **options), **where))
     result = events[-1].result
     assert (result.status, result.message) == ("done", "")
@@ -59,8 +60,10 @@ def eight_restored(image: np.ndarray, model: Path) -> np.ndarray:
     """Return the restored versions of a picture (H, W, C), turned back, by hand."""
     results = []
     for turns in range(4):
-        results.append(np.rot90(deblur(np.rot90(image, turns), model), -turns))
-        restored = np.rot90(deblur(np.rot90(image[::-1], turns), model), -turns)
+        results.append(np.rot90(deblur(np.rot90(image, turns), model, value_range="dtype"), -turns))
+        restored = np.rot90(
+            deblur(np.rot90(image[::-1], turns), model, value_range="dtype"), -turns
+        )
         results.append(restored[::-1])
     return np.stack(results)
 
@@ -273,8 +276,8 @@ class Broken(Watched):
     [
         (Broken(IMAGE), {}, {}, "the disk is gone"),
         (IMAGE, {"axes": "YX"}, {}, "'YX'"),
-        (IMAGE.astype(int), {}, {}, "int64"),
-        (IMAGE * 300, {}, {}, "outside the value range"),
+        (IMAGE.astype(complex), {}, {}, "complex128"),
+        (IMAGE * 300, {"value_range": "dtype"}, {}, "outside the value range"),
         (IMAGE, {}, {"plane": 1}, "no plane 1"),
         (IMAGE, {"model": "nonesuch"}, {}, "nonesuch"),
         (IMAGE, {"device": "cuda:99"}, {}, "cuda:99"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.metrics import metric_of
 
-from .baselines import BASELINES
+from .baselines import BASELINES, BLIND
 from .scores import HARM, INPUT, METRICS, Score, Summary
 
 TO_INPUT = "PSNR to input (dB)"
@@ -40,7 +40,8 @@ def gain_table(rows: Sequence[Summary], *, markdown: bool) -> str:
 
 def of_models(rows: Sequence[Summary]) -> list[Summary]:
     """Return the rows of the input and of the models, without the baselines'."""
-    return [row for row in rows if row.method not in BASELINES]
+    others = {*BASELINES, *(name for name, _ in BLIND.values())}
+    return [row for row in rows if row.method not in others]
 
 
 def table(rows: Sequence[Summary], unblurred: Collection[str], *, markdown: bool) -> str:

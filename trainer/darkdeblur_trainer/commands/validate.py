@@ -16,6 +16,7 @@ from . import options
 if TYPE_CHECKING:
     import torch
 
+    from ..benchmark.baselines import BlindDeconvolution
     from ..benchmark.methods import Method
 
 PSFS = ("none", "true", "auto")
@@ -76,6 +77,18 @@ def add_to(commands: Any) -> None:
         "the package of that name, which is for non-commercial use only",
     )
     parser.add_argument(
+        "--blind",
+        metavar="METHODS",
+        help="also the classical methods that find the kernel themselves, separated by commas: "
+        "dark-channel (minutes a photograph), light-streaks",
+    )
+    parser.add_argument(
+        "--kernels",
+        type=Path,
+        metavar="DIR",
+        help="write the kernels that these methods found as pictures, with a table",
+    )
+    parser.add_argument(
         "--no-baselines", action="store_true", help="leave out all that is not a model"
     )
     parser.add_argument(
@@ -117,6 +130,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from napari_darkdeblur.restore import choose_device
 
     from ..batches import load_images
+    from ..benchmark.baselines import write_kernels
     from ..benchmark.curves import curves, draw_curves, require_matplotlib, write_curves
     from ..benchmark.groups import benchmark_groups, grey_frames, group_pairs
     from ..benchmark.objects import object_pairs, object_scores, object_table, write_objects
@@ -137,6 +151,8 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = dict(models)
     if not arguments.no_baselines:
         methods |= _baselines(arguments.denoiser)
+    blind = _blind_methods(arguments)
+    methods |= {method.name: method for method in blind}
     show = not arguments.quiet
     folder = arguments.cache or default_cache_folder()
 
@@ -163,6 +179,10 @@ def _run(arguments: argparse.Namespace) -> int:
             )
             if arguments.csv is not None:
                 write_csv(arguments.csv, found)
+            if arguments.kernels is not None:
+                write_kernels(
+                    arguments.kernels, [kernel for each in blind for kernel in each.found]
+                )
             lines = summarize(found)
             unblurred = [group.name for group in groups if group.degradation.unblurred == 1]
             print(f"{count} photographs, {config.crop} pixels a side, {device}:\n")
@@ -248,6 +268,22 @@ def _baselines(denoiser: str) -> dict[str, Method]:
         require_bm3d()
     other = "BM3D" if denoiser == "nl-means" else "NL-means"
     return {name: method for name, method in BASELINES.items() if name != other}
+
+
+def _blind_methods(arguments: argparse.Namespace) -> list[BlindDeconvolution]:
+    """Return the methods that find the kernel themselves."""
+    from ..benchmark.baselines import BLIND
+
+    names = [] if arguments.blind is None else list(dict.fromkeys(arguments.blind.split(",")))
+    for name in names:
+        if name not in BLIND:
+            raise CommandError(f"--blind takes {', '.join(BLIND)}, not {name!r}.")
+    if arguments.kernels is not None:
+        if not names:
+            raise CommandError("--kernels writes what --blind METHODS finds, which is not given.")
+        if arguments.kernels.exists() and not arguments.overwrite:
+            raise CommandError(f"{arguments.kernels} exists; give --overwrite to write into it.")
+    return [make(label) for label, make in (BLIND[name] for name in names)]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Where training images come from: cached sharp photographs and paired folders."""
 
+from napari_darkdeblur.datasets import DataError, find_images, images_by_stem
+
 from .crops import CropSampler
 from .image_cache import (
     ImageCache,
@@ -8,7 +10,7 @@ from .image_cache import (
     common_value_ranges,
     default_cache_folder,
 )
-from .layouts import DataError, PairedFiles, find_images, find_pairs, images_by_stem, read_split
+from .layouts import PairedFiles, find_pairs, read_split
 
 __all__ = [
     "CropSampler",

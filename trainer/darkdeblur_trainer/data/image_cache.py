@@ -29,9 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.datasets import DataError
 from napari_darkdeblur.imagefiles import ImageFileError, read_image
-
-from .layouts import DataError
 
 _VERSION = 3
 # Values of this share of the pixels, from below, are certainly in the value range. What is above

@@ -45,7 +45,7 @@ class _Known:
 
     @classmethod
     def of(cls, found: KernelFound, spec: JobSpec) -> _Known:
-        return cls(found, spec.array, spec.axes, spec.options["light"])
+        return cls(found, spec.array, spec.axes, spec.options.light)
 
 
 class BlurChoice(QObject):

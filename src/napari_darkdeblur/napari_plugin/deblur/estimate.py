@@ -36,10 +36,9 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
         load_torch()
         yield
         from ...network.stages import GUIDES
-        from ...restore import RestoreOptions, estimate
+        from ...restore import estimate
 
-        options = RestoreOptions(**spec.options, axes=spec.axes)
-        plan, planes = estimate(spec.shape, spec.dtype, options)
+        plan, planes = estimate(spec.shape, spec.dtype, spec.options)
     except (DarkDeblurError, OSError) as error:
         return Estimate(problem=sentence_of(error))
     except Exception as error:
@@ -49,7 +48,7 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     parts.append("in one piece" if tiles == planes else f"{tiles} tiles")
     parts.append(f"about {format_bytes(plan.peak_bytes)}")
     parts.append(f"about {format_duration(plan.seconds * planes)}")
-    if options.known_psf == "auto" and GUIDES in plan.storage:
+    if spec.options.known_psf == "auto" and GUIDES in plan.storage:
         parts.append("and the search for the shake before it")
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize

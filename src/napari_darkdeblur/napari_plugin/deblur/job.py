@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DarkDeblurError, sentence_of
+from ...errors import DarkDeblurError, StoppedError, sentence_of
 from ...restore.image.axes import Axes
-from ...restore.image.pixels import StoppedError
 from ..regions import Region
 from ..torch_start import load_torch
 from .result_store import Store, make_store
@@ -42,14 +41,11 @@ class JobSpec:
         The layer's.
     array : PixelArray
         Its full-resolution pixels, all of them.
-    axes : str
-        Their axes.
     region : Region
         Which part is restored.
-    options : dict
-        Fields of `RestoreOptions` (which would need torch) but ``axes``. A value range that
-        follows from the values follows from those of the whole layer, so that parts of it can be
-        compared.
+    options : RestoreOptions
+        How it is restored, with the array's axes. A value range that follows from the values
+        follows from those of the whole layer, so that parts of it can be compared.
     output_dtype : {"same", "float32"}
         Of the result; float32 holds the same units.
     reference : PixelArray, optional
@@ -62,13 +58,18 @@ class JobSpec:
 
     name: str
     array: PixelArray = field(compare=False)
-    axes: str
     region: Region
-    options: dict[str, Any] = field(default_factory=dict)
+    options: RestoreOptions
     output_dtype: OutputDtype = "same"
     reference: PixelArray | None = field(default=None, compare=False)
     results_folder: Path | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def axes(self) -> str:
+        """The array's axes."""
+        assert self.options.axes is not None
+        return self.options.axes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -207,9 +208,9 @@ def prepared(
     """Return a job's pixels, and its options with the whole layer's black and white."""
     yield Preparing("Loading PyTorch and the model")
     load_torch()
-    from ...restore import ImageView, RestoreOptions, depends_on_values
+    from ...restore import ImageView, depends_on_values
 
-    options = RestoreOptions(**spec.options, axes=spec.axes)
+    options = spec.options
     source = spec.region.of(spec.array)
     part_of_range = source is not spec.array and depends_on_values(options.value_range)
     if part_of_range or spec.output_dtype == "float32":

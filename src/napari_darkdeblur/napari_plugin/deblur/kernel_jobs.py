@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import DarkDeblurError, sentence_of
-from ...restore.image.pixels import StoppedError
+from ...errors import DarkDeblurError, StoppedError, sentence_of
 from .job import JobSpec, Preparing, prepared
 
 if TYPE_CHECKING:

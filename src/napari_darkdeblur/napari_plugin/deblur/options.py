@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import DarkDeblurError
+from ...restore.options import RestoreOptions
 from ...restore.units import parse_bytes
-from ..settings import PluginSettings
+from ..settings import EngineChoices, PluginSettings
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from ...restore.devices import Precision
-    from ...restore.psfs import Light
-    from ...restore.tiling.plan import Tiling
-    from .job import OutputDtype
+    from ...psf import PSF
+    from ...restore import ValueRange
 
 Values = Literal["auto", "dtype", "data", "percentile", "contrast", "given"]
 
@@ -24,61 +24,35 @@ class OptionsError(DarkDeblurError, ValueError):
     """An option makes no sense; the message is one sentence."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What can be chosen besides the image and the model.
+@dataclass(frozen=True, kw_only=True)
+class Options(EngineChoices):
+    """What can be chosen besides the image and the model: the engine's choices, and these.
 
     Parameters
     ----------
-    device, tiling, tile, memory, precision, light
-        See `RestoreOptions`; ``tile`` 0 and ``memory`` "" are automatic.
     values : str
         Which values are black and white: a name of `RestoreOptions`, ``"contrast"`` (the
         layer's contrast limits), ``"given"``, or ``"auto"``, see `value_range`.
     black, white : float
-        For ``"given"``.
-    output_dtype : {"same", "float32"}
-        Of the result.
+        Values of black and of white for ``"given"``.
     """
 
-    device: str = "auto"
-    tiling: Tiling = "auto"
-    tile: int = 0
-    memory: str = ""
-    precision: Precision = "fp32"
     values: Values = "auto"
     black: float = 0.0
     white: float = 1.0
-    output_dtype: OutputDtype = "same"
-    light: Light = "auto"
 
     @classmethod
     def of(cls, settings: PluginSettings) -> Options:
         """Return what the user's settings say."""
-        return cls(
-            device=settings.device,
-            tiling=settings.tiling,
-            tile=settings.tile,
-            memory=settings.memory,
-            precision=settings.precision,
-            output_dtype=settings.output_dtype,
-            light=settings.light,
-        )
+        return cls(**settings.engine_choices())
 
     def as_settings(self, settings: PluginSettings) -> PluginSettings:
         """Return settings with these options in place of theirs; see `of`."""
-        return replace(
-            settings,
-            device=self.device.split(":")[0],
-            tiling=self.tiling,
-            tile=self.tile,
-            memory=self.memory,
-            precision=self.precision,
-            output_dtype=self.output_dtype,
-            light=self.light,
-        )
+        # Settings do not know how many devices of a kind there are.
+        chosen = replace(self, device=self.device.split(":")[0])
+        return replace(settings, **chosen.engine_choices())
 
-    def value_range(self, layer: Image) -> str | tuple[float, float]:
+    def value_range(self, layer: Image) -> ValueRange:
         """Return a layer's value range as `RestoreOptions` takes it.
 
         Raises
@@ -93,13 +67,26 @@ class Options:
             raise OptionsError(f"White ({high:g}) is not above black ({low:g}); change the values.")
         return float(low), float(high)
 
-    def for_engine(self, layer: Image) -> dict[str, Any]:
-        """Return them as fields of `RestoreOptions`.
+    def for_engine(
+        self, layer: Image, axes: str, model: Path | str, psf: PSF | Literal["auto", "none"]
+    ) -> RestoreOptions:
+        """Return the options with which the engine restores a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            Layer that is restored.
+        axes : str
+            Axes of its array.
+        model : Path or str
+            Weights file, or name of a model.
+        psf : PSF or {"auto", "none"}
+            Blur to be undone, see `RestoreOptions`.
 
         Raises
         ------
         OptionsError
-            One of them makes no sense.
+            One of the options makes no sense.
         """
         memory = None
         if self.memory.strip():
@@ -107,12 +94,15 @@ class Options:
                 memory = parse_bytes(self.memory)
             except ValueError as error:
                 raise OptionsError(f"Memory: {error}") from error
-        return {
-            "device": self.device,
-            "tiling": self.tiling,
-            "tile": self.tile or None,
-            "memory": memory,
-            "precision": self.precision,
-            "value_range": self.value_range(layer),
-            "light": self.light,
-        }
+        return RestoreOptions(
+            model=model,
+            device=self.device,
+            axes=axes,
+            value_range=self.value_range(layer),
+            tiling=self.tiling,
+            tile=self.tile or None,
+            memory=memory,
+            precision=self.precision,
+            psf=psf,
+            light=self.light,
+        )

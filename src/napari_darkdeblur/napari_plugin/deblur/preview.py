@@ -118,12 +118,14 @@ class Preview(QObject):
         request = replace(request, reference=None)
         if request.blur.psf == "auto":  # looking for it takes longer than a preview may
             request = replace(request, blur=Blur())
-        options = replace(request.options, tiling="exact", tile=_TILE)
-        shown = replace(request, planes="current", area="visible", options=options)
+        tiles = replace(request.options, tiling="exact", tile=_TILE)
+        shown = replace(request, planes="current", area="visible", options=tiles)
         spec = shown.spec(point, ndisplay)
         # It may ask for an area that is not drawn yet, while there is something to show already.
         with contextlib.suppress(DarkDeblurError):
-            spec.options["auto_pixels"] = request.spec(point, ndisplay).pixel_count
+            whole = request.spec(point, ndisplay)
+            options = replace(spec.options, auto_pixels=whole.pixel_count)
+            return replace(spec, options=options)
         return spec
 
     def _on_outcome(self, outcome: Outcome) -> None:

@@ -105,15 +105,13 @@ class Request:
         if self.area == "visible" and ndisplay != 2:
             raise RequestError("What the canvas shows is an area in the 2D view only; go to 2D.")
         region = choose_region(layer, point, axes.letters, self.planes, self.area, self.shapes)
-        options = self.options.for_engine(layer)
-        options["model"] = self._checked_model()
+        model = self._checked_model()
         if self.blur.problem:
             raise RequestError(self.blur.problem)
-        options["psf"] = self.blur.psf
+        options = self.options.for_engine(layer, axes.letters, model, self.blur.psf)
         return JobSpec(
             name=str(layer.name),
             array=array,
-            axes=axes.letters,
             region=region,
             options=options,
             output_dtype=self.options.output_dtype,

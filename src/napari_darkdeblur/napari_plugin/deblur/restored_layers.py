@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..provenance import (
@@ -88,10 +88,9 @@ class Destination:
         from importlib.metadata import version
 
         result = outcome.result
-        options = {
-            name: value if name not in ("model", "psf") else _named(value)
-            for name, value in spec.options.items()
-        }
+        options = {field.name: getattr(spec.options, field.name) for field in fields(spec.options)}
+        del options["axes"]  # recorded beside
+        options |= {"model": _named(spec.options.model), "psf": _named(spec.options.psf)}
         return Provenance(
             kind=kind,
             version=version("napari-darkdeblur"),
@@ -125,8 +124,8 @@ def _levels(pixels: Any, spec: JobSpec) -> list[Any]:
 
 
 def _named(value: Any) -> str:
-    """Return a model or a kernel as text: its path or name, or where it came from."""
-    return str(getattr(value, "origin", value))
+    """Return a model or a kernel as text: its path or name, where it came from, or "none"."""
+    return "none" if value is None else str(getattr(value, "origin", value))
 
 
 def _psf_of(outcome: Outcome) -> PSFRecord | None:

@@ -258,7 +258,7 @@ class DeblurWidget(QWidget):
         self._settle.stop()
         self._estimating.abandon()
         self._preview.pause()
-        if spec.options["psf"] == "auto":
+        if spec.options.psf == "auto":
             self._blur.give_up()
             self.blur.show_kernel(None, "Run is looking for the shake…")
         self.blur.let_find(False)

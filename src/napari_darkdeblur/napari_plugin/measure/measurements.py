@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import fmean
 
-from ...metrics import METRICS, Tile
+from ...metrics import METRICS
+from ...rectangle import Rectangle
 from .pictures import Picture, ValueRange
 
 
@@ -49,7 +50,7 @@ class Measurement:
         Which of its planes; None for the mean of several.
     where : str
         The plane, for people; empty if it is the only one.
-    area : Tile
+    area : Rectangle
         The rectangle of the plane, in the layer's pixels.
     values : ValueRange
         What counted as black and white.
@@ -71,7 +72,7 @@ class Measurement:
     layer: str
     plane: int | None
     where: str
-    area: Tile
+    area: Rectangle
     values: ValueRange
     reference: str
     against: tuple[object, ...]

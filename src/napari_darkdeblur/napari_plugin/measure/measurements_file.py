@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from ...atomic import atomic_write
 from ...metrics import METRICS
@@ -53,7 +54,7 @@ def as_text(measurements: Sequence[Measurement], delimiter: str = ",") -> str:
                 one.layer,
                 one.where,
                 one.reference,
-                *one.area,
+                *astuple(one.area),
                 one.values.black,
                 one.values.white,
                 one.psf,

@@ -15,15 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DarkDeblurError, sentence_of
-from ...metrics import (
-    Tile,
-    change_map,
-    error_map,
-    measure,
-    measure_tiles,
-    ssim_map,
-    tile_regions,
-)
+from ...metrics import change_map, error_map, measure, measure_tiles, ssim_map, tile_regions
+from ...rectangle import Rectangle
 from ..background import Work
 from .measurements import Measurement, Subject, mean_of, record
 from .pictures import read_together
@@ -61,7 +54,7 @@ class TilesMeasured:
     ----------
     subject : Subject
         Whose.
-    tiles : list of Tile
+    tiles : list of Rectangle
         In the pixels of the subject's area.
     columns : dict of str to ndarray
         As `napari_darkdeblur.metrics.measure_tiles` gives them.
@@ -72,7 +65,7 @@ class TilesMeasured:
     """
 
     subject: Subject
-    tiles: list[Tile]
+    tiles: list[Rectangle]
     columns: dict[str, NDArray[Any]]
     means: NDArray[np.float64]
     notes: tuple[str, ...] = ()
@@ -169,9 +162,9 @@ def measuring_tiles(subject: Subject, tile: int) -> Work:
     def work(stop: threading.Event) -> Generator[str, None, TilesMeasured | Stopped]:
         try:
             images, notes = read_together((subject.picture, subject.reference, subject.original))
-            height, width = subject.picture.area[2:]
+            area = subject.picture.area
             side = tile
-            while len(tiles := tile_regions(height, width, side)) > MOST_TILES:
+            while len(tiles := tile_regions(area.height, area.width, side)) > MOST_TILES:
                 side *= 2
             if side != tile:
                 notes.append(
@@ -223,7 +216,7 @@ def _measure(subject: Subject, stop: threading.Event) -> Measurement:
 
 
 def _mean_values(
-    subject: Subject, image: NDArray[np.float32], tiles: Sequence[Tile]
+    subject: Subject, image: NDArray[np.float32], tiles: Sequence[Rectangle]
 ) -> NDArray[np.float64]:
     values = subject.picture.values
     means = np.array([image[tile.slices].mean(dtype=np.float64) for tile in tiles])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...errors import DarkDeblurError
-from ...metrics import Tile
+from ...rectangle import Rectangle
 from ...restore.image.axes import Axes
 from ..layer_pixels import current_plane, full_resolution
 from ..provenance import input_of, provenance_of
@@ -111,7 +111,7 @@ def plan_measuring(
     region = choose_region(first, point, axes.letters, "current", area)
     top, left = (region.start[axes.letters.index(letter)] for letter in "YX")
     height, width = (region.shape[axes.letters.index(letter)] for letter in "YX")
-    common = Tile(top, left, height, width)
+    common = Rectangle(top, left, height, width)
 
     # Numbers side by side are of one range: that of the newest result.
     results = [layer for layer in chosen if input_of(layer, layers) is not None]
@@ -200,7 +200,7 @@ def _subject(
     return Subject(picture, where, reference, original, tuple(dict.fromkeys(filter(None, notes))))
 
 
-def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Picture:
+def _picture(layer: Image, place: Place, values: ValueRange, area: Rectangle) -> Picture:
     """Return a layer's pixels in an area of the layer that the place is relative to."""
     made = provenance_of(layer)
     return Picture(
@@ -209,13 +209,13 @@ def _picture(layer: Image, place: Place, values: ValueRange, area: Tile) -> Pict
         array=full_resolution(layer),
         axes=place.axes,
         plane=place.plane,
-        area=area._replace(top=area.top + place.row, left=area.left + place.column),
+        area=replace(area, top=area.top + place.row, left=area.left + place.column),
         values=values,
         psf=made.psf.summary if made is not None and made.psf is not None else "",
     )
 
 
-def _common(area: Tile, place: Place, layer: Image, first: Image) -> Tile:
+def _common(area: Rectangle, place: Place, layer: Image, first: Image) -> Rectangle:
     """Return the part of an area of the first layer that another layer has, too."""
     top, left = max(area.top, -place.row), max(area.left, -place.column)
     bottom = min(area.top + area.height, place.axes.height - place.row)
@@ -225,16 +225,16 @@ def _common(area: Tile, place: Place, layer: Image, first: Image) -> Tile:
             f"{layer.name!r} does not lie where {first.name!r} does; move one onto the other "
             "(Layers > Transform), or choose another layer."
         )
-    return Tile(top, left, bottom - top, right - left)
+    return Rectangle(top, left, bottom - top, right - left)
 
 
-def _without_border(area: Tile, border: int) -> Tile:
+def _without_border(area: Rectangle, border: int) -> Rectangle:
     if min(area.height, area.width) <= 2 * border:
         raise MatchError(
             f"A border of {border} pixels leaves nothing of {area.width} × {area.height}; choose "
             "a smaller one."
         )
-    return Tile(
+    return Rectangle(
         area.top + border, area.left + border, area.height - 2 * border, area.width - 2 * border
     )
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...metrics import Tile, metric_of
+from ...metrics import metric_of
+from ...rectangle import Rectangle
 from ..provenance import Kind, Provenance, RegionRecord, input_of, provenance_of, record_input
 from ..result_layers import placement_of, result_name
 from .matching import first_pixel
@@ -277,7 +278,7 @@ def _box(
     return start, stop
 
 
-def _corners(tile: Tile, start: Sequence[int], letters: str) -> NDArray[np.float64]:
+def _corners(tile: Rectangle, start: Sequence[int], letters: str) -> NDArray[np.float64]:
     """Return a tile's corners (4, D); pixels reach half a pixel beyond their index."""
     corners = np.tile(np.array(start, float), (4, 1))
     corners[:, letters.index("Y")] += tile.top - 0.5 + tile.height * np.array([0, 0, 1, 1])
@@ -285,7 +286,7 @@ def _corners(tile: Tile, start: Sequence[int], letters: str) -> NDArray[np.float
     return corners
 
 
-def _text_size(layer: Image, tiles: Sequence[Tile]) -> float:
+def _text_size(layer: Image, tiles: Sequence[Rectangle]) -> float:
     """Return a text's size that grows and shrinks with the tiles, in the world's units."""
     side = min(tiles[0].width, tiles[0].height) * abs(float(layer.scale[-1]))
     return _TEXT_HEIGHT * _POINTS_OF_PIXEL * side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from ...metrics import METRICS
@@ -35,7 +36,7 @@ def keep_in_metadata(layer: Image, measurement: Measurement) -> None:
     planes[str(measurement.plane)] = {
         "plane": measurement.where,
         "reference": measurement.reference,
-        "area": list(measurement.area),
+        "area": list(astuple(measurement.area)),
         "time": measurement.time.isoformat(timespec="seconds"),
         **{
             metric.key: _json_safe(measurement.numbers[metric.label])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DarkDeblurError
-from ...metrics import Tile
+from ...rectangle import Rectangle
 from ...restore.image.axes import Axes
 from ..layer_pixels import full_resolution
 from ..provenance import input_of, provenance_of, results_of
@@ -137,7 +137,7 @@ class Picture:
         Their axes.
     plane : int
         As `Axes.index` takes it.
-    area : Tile
+    area : Rectangle
         The rectangle, in the array's pixels.
     values : ValueRange
         What is black and white.
@@ -150,7 +150,7 @@ class Picture:
     array: PixelArray = field(repr=False)
     axes: Axes
     plane: int
-    area: Tile
+    area: Rectangle
     values: ValueRange
     psf: str = ""
 

@@ -273,24 +273,6 @@ class Axes:
         pixels = self.to_hwc(block)
         return pixels[..., 0] if self.colour == "grey" else pixels[..., :3]
 
-    def from_hwc(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Return (h, w, channels) in the order of a block that `index` stands for.
-
-        Parameters
-        ----------
-        block : ndarray
-            (h, w, channels).
-
-        Returns
-        -------
-        ndarray
-            A view; the inverse of `to_hwc`.
-        """
-        if self.colour_letter is None:
-            block = block[..., 0]
-        order = f"YX{self.colour_letter or ''}"
-        return block.transpose([order.index(letter) for letter in self._block_letters])
-
     @property
     def _block_letters(self) -> str:
         planes = self.plane_letters

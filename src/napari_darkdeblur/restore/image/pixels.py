@@ -40,13 +40,6 @@ class PixelError(DarkDeblurError, ValueError):
     """An image's shape, dtype or values cannot be restored; the message is one sentence."""
 
 
-class StoppedError(DarkDeblurError):
-    """The work was stopped because the caller asked for it."""
-
-    def __init__(self) -> None:
-        super().__init__("The work was stopped before it was finished.")
-
-
 class ValueRangeError(PixelError):
     """An image has values outside its value range.
 

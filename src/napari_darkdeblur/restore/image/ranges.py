@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from .pixels import PixelError, ValueRangeError
-from .values import ONE_IN, Scan, Strips, scan
+from .values import ONE_IN, Strips, ValueStatistics, value_statistics
 
 ValueRange: TypeAlias = Literal["auto", "dtype", "data", "percentile"] | tuple[float, float]
 
@@ -93,12 +93,13 @@ def choose_range(
     limits = _given(value_range)
     if limits is not None:
         # All that an integer can be is finite.
-        scanned = scan(strips, dtype) if dtype.kind == "f" else None
+        scanned = value_statistics(strips(), count) if dtype.kind == "f" else None
         chosen = _within(limits, "as given", scanned, whose)
     elif value_range in ("auto", "dtype"):
         chosen = _full_scale(strips, dtype, count, value_range == "auto", full_scale, whose)
     else:
-        chosen = _from_values(scan(strips, dtype, percentiles=value_range == "percentile"), whose)
+        scanned = value_statistics(strips(), count, percentiles=value_range == "percentile")
+        chosen = _from_values(scanned, whose)
     if not math.isfinite(chosen.white - chosen.black):
         raise PixelError(
             f"The value range {chosen.black:g} to {chosen.white:g} is too wide; pass "
@@ -125,9 +126,9 @@ def _full_scale(
         if _uses(strips, dtype, count, LEAST_USE * (limits[1] - limits[0])):
             return ChosenRange(*limits, _sentence(limits, why))
     elif auto and not meant:
-        scanned = scan(strips, dtype, percentiles=True)
+        scanned = value_statistics(strips(), count, percentiles=True)
         return replace(_from_values(scanned, whose), guessed=True)
-    scanned = scan(strips, dtype, percentiles=auto)
+    scanned = value_statistics(strips(), count, percentiles=auto)
     if auto:
         inside = scanned.extremes is not None and (
             limits[0] <= scanned.extremes[0] and scanned.extremes[1] <= limits[1]
@@ -180,7 +181,7 @@ def _uses(strips: Strips, dtype: np.dtype[Any], count: int, least: float) -> boo
     return False
 
 
-def _share(scanned: Scan, limits: tuple[float, float]) -> float:
+def _share(scanned: ValueStatistics, limits: tuple[float, float]) -> float:
     """Return how much of a range lies between the percentiles."""
     if scanned.percentiles is None:
         return 0.0
@@ -188,7 +189,9 @@ def _share(scanned: Scan, limits: tuple[float, float]) -> float:
     return (high - low) / (limits[1] - limits[0])
 
 
-def _within(limits: tuple[float, float], why: str, scanned: Scan | None, whose: str) -> ChosenRange:
+def _within(
+    limits: tuple[float, float], why: str, scanned: ValueStatistics | None, whose: str
+) -> ChosenRange:
     """Return a range that does not follow from the values; note what lies outside."""
     notes = []
     found = scanned.extremes if scanned is not None else None
@@ -202,7 +205,7 @@ def _within(limits: tuple[float, float], why: str, scanned: Scan | None, whose: 
     return ChosenRange(*limits, _sentence(limits, why), found, nonfinite, tuple(notes))
 
 
-def _from_values(scanned: Scan, whose: str, reason: str = "") -> ChosenRange:
+def _from_values(scanned: ValueStatistics, whose: str, reason: str = "") -> ChosenRange:
     """Return the percentiles, if there are any, else the extremes."""
     notes = []
     found = scanned.extremes

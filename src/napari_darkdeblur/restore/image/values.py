@@ -1,13 +1,8 @@
-"""What values an image has, found out strip by strip: it need not fit in memory.
-
-Percentiles are found as a sort by digits would find them: values are mapped to unsigned
-integers of the same order, and these are counted 16 bits at a time, from the highest on. So
-one value far from the others costs no precision, as it would in a histogram of equal bins.
-"""
+"""What values an image has, found out in one pass over it: it need not fit in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +11,13 @@ from numpy.typing import NDArray
 
 # The percentiles are 0.1 and 99.9: one value in so many may lie outside them at either end.
 ONE_IN = 1000
-_DIGIT = 16  # bits
-# The search for percentiles ends when they are known as well as this part of their distance.
-_PRECISION = 2.0**-16
 
 # Gives each strip of an image as (plane, values); may be called again for another pass.
 Strips = Callable[[], Iterator[tuple[int, NDArray[Any]]]]
 
 
 @dataclass(frozen=True)
-class Scan:
+class ValueStatistics:
     """What values an image has.
 
     Parameters
@@ -44,96 +36,94 @@ class Scan:
     nonfinite: dict[int, int]
 
 
-def scan(strips: Strips, dtype: np.dtype[Any], *, percentiles: bool = False) -> Scan:
+def value_statistics(
+    strips: Iterable[tuple[int, NDArray[Any]]], count: int, *, percentiles: bool = False
+) -> ValueStatistics:
     """Find the extremes of an image's values, and its percentiles if asked for.
 
     The lower percentile is the value that has a thousandth of the other values (rounded
     down) before it in a sorted list of all, the upper one that has so many after it; both
-    are values of the image, and of less than 1001 values they are the extremes. For integers,
-    float16 and float32 they are exact; for float64 they are off, outwards, by at most 1/65536
-    of their distance. Integers and float16 take one pass over the image, float32 two, float64
-    usually two and at most four.
+    are values of the image, and of less than 1001 values they are the extremes.
 
     Parameters
     ----------
-    strips : callable
-        Gives an iterator over the strips, (plane, values); values of any shape.
-    dtype : numpy.dtype
-        The values' dtype (see `check_dtype`).
+    strips : iterable of (int, ndarray)
+        Strips of the image: the plane that each is of, and its values, of any shape.
+    count : int
+        Number of values, all strips together.
     percentiles : bool
-        Whether to find the percentiles.
+        Whether to find the percentiles; it takes memory for at most 1 % of the values, and for
+        those of two strips.
 
     Returns
     -------
-    Scan
-        What was found.
+    ValueStatistics
+        What was found. It is exact.
     """
-    # Below 8 bits there is nothing: the first digit of uint8 is all of it.
-    shift = max(8 * dtype.itemsize - _DIGIT, 0)
-    counts = np.zeros(2 ** min(8 * dtype.itemsize, _DIGIT), np.int64)
-    low, high = np.inf, -np.inf
+    outside = (count - 1) // ONE_IN + 1 if percentiles else 1
+    least, greatest = _Tail(outside, greatest=False), _Tail(outside, greatest=True)
+    finite_count = 0
     nonfinite: dict[int, int] = {}
-    for plane, values in strips():
+    for plane, values in strips:
         finite = _finite(values)
+        finite_count += finite.size
         if finite.size < values.size:
             nonfinite[plane] = nonfinite.get(plane, 0) + values.size - finite.size
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-            if percentiles:
-                counts += _count(_sort_keys(finite), shift, counts.size)
-    if low > high:
-        return Scan(None, None, nonfinite)
-    found = _search(strips, dtype, counts, shift) if percentiles else None
-    if found is not None:
-        found = max(found[0], low), min(found[1], high)
-    return Scan((low, high), found, nonfinite)
+        least.add(finite)
+        greatest.add(finite)
+    if not finite_count:
+        return ValueStatistics(None, None, nonfinite)
+    place = (finite_count - 1) // ONE_IN
+    return ValueStatistics(
+        (least.value(0), greatest.value(0)),
+        (least.value(place), greatest.value(place)) if percentiles else None,
+        nonfinite,
+    )
 
 
-def _search(
-    strips: Strips, dtype: np.dtype[Any], counts: NDArray[np.int64], shift: int
-) -> tuple[float, float]:
-    """Return the percentiles, given how often each first digit occurs."""
-    last = int(counts.sum()) - 1
-    # Of each: the digits known so far, and its place among the values that begin with them.
-    below = _next_digit(0, last // ONE_IN, counts)
-    above = _next_digit(0, last - last // ONE_IN, counts)
-    while True:
-        low = [_value_of_key(edge, dtype) for edge in _bucket(below[0], shift)]
-        high = [_value_of_key(edge, dtype) for edge in _bucket(above[0], shift)]
-        # Halves, lest the difference of the greatest float64 values overflow.
-        allowed = _PRECISION * (high[0] / 2 - low[1] / 2)
-        if not shift or max(low[1] / 2 - low[0] / 2, high[1] / 2 - high[0] / 2) <= allowed:
-            # The outer edges, so that no more values are outside than is promised.
-            return low[0], high[1]
-        finer = max(shift - _DIGIT, 0)
-        counts_below = np.zeros(2**_DIGIT, np.int64)
-        counts_above = np.zeros(2**_DIGIT, np.int64)
-        for _, values in strips():
-            keys = _sort_keys(_finite(values))
-            digits = keys >> keys.dtype.type(shift)
-            counts_below += _count(keys[digits == below[0]], finer, counts_below.size)
-            counts_above += _count(keys[digits == above[0]], finer, counts_above.size)
-        below = _next_digit(*below, counts_below)
-        above = _next_digit(*above, counts_above)
-        shift = finer
+class _Tail:
+    """The least or the greatest of many values.
 
+    Parameters
+    ----------
+    count : int
+        Number of values that are kept; equal ones count.
+    greatest : bool
+        Whether the greatest are kept, instead of the least.
+    """
 
-def _next_digit(digits: int, place: int, counts: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the digits with the next one found, and the place among what begins with them."""
-    ends = np.cumsum(counts)
-    digit = int(np.searchsorted(ends, place, side="right"))
-    return (digits << _DIGIT) + digit, place - int(ends[digit] - counts[digit])
+    def __init__(self, count: int, *, greatest: bool) -> None:
+        self._count, self._greatest = count, greatest
+        self._parts: list[NDArray[Any]] = []
+        self._size = 0
+        self._limit: Any = None  # of the values to come, only those beyond it matter
 
+    def add(self, values: NDArray[Any]) -> None:
+        """Take in a row of values."""
+        if self._limit is not None:
+            beyond = values > self._limit if self._greatest else values < self._limit
+            values = values[beyond]
+        self._parts.append(values)
+        self._size += values.size
+        if self._size >= 4 * self._count:
+            self._forget_the_rest()
 
-def _bucket(digits: int, shift: int) -> tuple[int, int]:
-    """Return the least and the greatest key that begins with these digits."""
-    return digits << shift, ((digits + 1) << shift) - 1
+    def value(self, place: int) -> float:
+        """Return the value that has so many beyond it."""
+        self._forget_the_rest()
+        (values,) = self._parts
+        place = values.size - 1 - place if self._greatest else place
+        return float(np.partition(values, place)[place])
 
-
-def _count(keys: NDArray[Any], shift: int, length: int) -> NDArray[np.int64]:
-    """Count how often each digit occurs, from bit ``shift`` on."""
-    digits = (keys >> keys.dtype.type(shift)) & keys.dtype.type(length - 1)
-    return np.bincount(digits.astype(np.intp), minlength=length).astype(np.int64)
+    def _forget_the_rest(self) -> None:
+        values = np.concatenate(self._parts)
+        if values.size >= self._count:
+            place = values.size - self._count if self._greatest else self._count - 1
+            values = np.partition(values, place)
+            self._limit = values[place]
+            # A copy: a view would keep all of them.
+            values = (values[place:] if self._greatest else values[: place + 1]).copy()
+        self._parts, self._size = [values], values.size
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -143,31 +133,3 @@ def _finite(values: NDArray[Any]) -> NDArray[Any]:
         return row
     finite = np.isfinite(row)
     return row if finite.all() else row[finite]
-
-
-def _sort_keys(values: NDArray[Any]) -> NDArray[Any]:
-    """Map values to unsigned integers of the same size and order."""
-    keys: NDArray[Any] = values.view(f"u{values.dtype.itemsize}")
-    sign = _sign_bit(keys.dtype)
-    if values.dtype.kind == "i":
-        keys = keys ^ sign  # not in place: they are the caller's values
-    elif values.dtype.kind == "f":
-        # Of negative floats the greater is the one of the smaller bits.
-        keys = np.where(keys & sign, ~keys, keys | sign)
-    return keys
-
-
-def _value_of_key(key: int, dtype: np.dtype[Any]) -> float:
-    """Return the value that `_sort_keys` maps to this key."""
-    keys = np.array([key], f"u{dtype.itemsize}")
-    sign = _sign_bit(keys.dtype)
-    if dtype.kind == "i":
-        keys ^= sign
-    elif dtype.kind == "f":
-        keys = np.where(keys & sign, keys ^ sign, ~keys)
-    return float(keys.view(dtype.newbyteorder("="))[0])
-
-
-def _sign_bit(dtype: np.dtype[Any]) -> Any:
-    """Return the highest bit of an unsigned dtype, as a number of it."""
-    return dtype.type(1 << (8 * dtype.itemsize - 1))

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
 
+from ...errors import StoppedError
 from .axes import Axes, resolve
 from .pixels import (
     Image,
     PixelArray,
     Planes,
-    StoppedError,
     check_dtype,
 )
 from .ranges import ValueRange, choose_range
@@ -55,7 +55,7 @@ class ImageView:
           or for floats in any units, the dtype's range means nothing.
         - ``"dtype"``: the full scale. Values outside are an error.
         - ``"data"``: the least and the greatest finite value of the whole image.
-        - ``"percentile"``: its 0.1 and 99.9 percentiles (see `scan` for their precision), or
+        - ``"percentile"``: its 0.1 and 99.9 percentiles (see `value_statistics`), or
           the least and the greatest value where the percentiles are equal.
         - (black, white): these values.
 
@@ -109,10 +109,9 @@ class ImageView:
     Notes
     -----
     All values are read once, in strips of 16 MiB, if the dtype is float or signed, or the range
-    is not known otherwise; twice or more for percentiles of floats. Of unsigned integers, for
-    which only the use of a range is in question, as many are read as it takes to know. What
-    lies outside black and white, the network sees cut off; it is added back to the result. So
-    bright spots stay, and nothing wraps around.
+    is not known otherwise. Of unsigned integers, for which only the use of a range is in
+    question, as many are read as it takes to know. What lies outside black and white, the network
+    sees cut off; it is added back to the result. So bright spots stay, and nothing wraps around.
 
     Of planes with values that are not finite, the last one asked for is kept in memory,
     filled: 4 bytes for each value, and some 20 bytes for each pixel while it is being filled.

@@ -20,8 +20,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from ...errors import DarkDeblurError
 
@@ -31,41 +30,43 @@ FREE_SHARE = {"cpu": 0.6, "cuda": 0.8, "mps": 0.5}
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-class PeakTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class PeakTracker(TorchFunctionMode):
     """Counts the bytes of tensors that are made while it is active.
+
+    It sees what torch's functions return, not what they need on the way.
 
     Attributes
     ----------
     live : int
         Bytes of the tensors that still exist.
     peak : int
-        The most that ``live`` has been.
+        Greatest value that ``live`` has had.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.live = 0
         self.peak = 0
-        self._known: dict[int, weakref.finalize[Any, Any]] = {}
+        self._storages: dict[int, weakref.finalize[Any, Any]] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call one of torch's functions and count the storage of what it returns."""
         result = func(*args, **(kwargs or {}))
-        for value in tree_leaves(result):
+        for value in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(value, Tensor):
-                self._see(value)
+                self._count(value.untyped_storage())
         return result
 
-    def _see(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        address, size = storage.data_ptr(), storage.nbytes()
+        if size == 0 or address in self._storages:
             return
-        self._known[key] = weakref.finalize(storage, self._forget, key, size)
+        self._storages[address] = weakref.finalize(storage, self._forget, address, size)
         self.live += size
         self.peak = max(self.peak, self.live)
 
-    def _forget(self, key: int, size: int) -> None:
-        del self._known[key]
+    def _forget(self, address: int, size: int) -> None:
+        del self._storages[address]
         self.live -= size
 
 

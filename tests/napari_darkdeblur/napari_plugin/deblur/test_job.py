@@ -16,16 +16,17 @@ from napari_darkdeblur import deblur
 from napari_darkdeblur.napari_plugin.deblur import result_store
 from napari_darkdeblur.napari_plugin.deblur.job import JobSpec, Outcome, Preparing, run_job
 from napari_darkdeblur.napari_plugin.regions import Region
-from napari_darkdeblur.restore import TileDone
+from napari_darkdeblur.restore import RestoreOptions, TileDone
 
 from ...conftest import assert_sentence
 
 
 def spec_of(array: Any, model: Path, axes: str = "YX", **others: Any) -> JobSpec:
     dimensions = len(axes.replace("S", ""))
-    options = {"model": model, "device": "cpu", "value_range": "dtype"} | others.pop("options", {})
+    chosen = {"value_range": "dtype"} | others.pop("options", {})
+    options = RestoreOptions(model, "cpu", axes, **chosen)
     region = others.pop("region", Region((0,) * dimensions, tuple(array.shape[:dimensions])))
-    return JobSpec("cells", array, axes, region, options, **others)
+    return JobSpec("cells", array, region, options, **others)
 
 
 def run(spec: JobSpec, stop: threading.Event | None = None) -> tuple[list[Any], Outcome]:

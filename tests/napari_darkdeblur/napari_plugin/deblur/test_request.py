@@ -14,6 +14,7 @@ from napari_darkdeblur.napari_plugin.deblur.machine import ModelInfo
 from napari_darkdeblur.napari_plugin.deblur.options import Options
 from napari_darkdeblur.napari_plugin.deblur.request import Request
 from napari_darkdeblur.napari_plugin.settings import PluginSettings
+from napari_darkdeblur.restore import RestoreOptions
 
 from ...conftest import assert_sentence
 
@@ -33,17 +34,9 @@ def test_a_request_becomes_a_job():
     assert (spec.name, spec.axes) == ("cells", "TYX")
     assert spec.region.start == (2, 0, 0)
     assert spec.array is layer.data
-    assert spec.options == {
-        "device": "auto",
-        "tiling": "auto",
-        "tile": 64,
-        "memory": 4 * 10**9,
-        "precision": "fp32",
-        "value_range": "auto",
-        "light": "auto",
-        "psf": "none",
-        "model": MODEL.path,
-    }
+    assert spec.options == RestoreOptions(
+        MODEL.path, axes="TYX", value_range="auto", tile=64, memory=4 * 10**9
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,4 +94,4 @@ def test_options_go_into_the_settings_and_back():
 
 def test_the_choice_by_itself_is_left_to_the_engine():
     auto = ModelInfo("auto", Path("auto"), "Chooses.", automatic=True)
-    assert Request(grey(), auto).spec((0, 0)).options["model"] == "auto"
+    assert Request(grey(), auto).spec((0, 0)).options.model == "auto"

@@ -23,6 +23,7 @@ from napari_darkdeblur.napari_plugin.measure.measuring_job import (
 )
 from napari_darkdeblur.napari_plugin.measure.measuring_plan import plan_all_planes, plan_measuring
 from napari_darkdeblur.napari_plugin.provenance import Provenance
+from napari_darkdeblur.rectangle import Rectangle
 
 from ...conftest import assert_sentence
 from .test_matching import pixels, restored_of
@@ -86,14 +87,14 @@ def test_only_what_layers_have_in_common_is_measured():
     one = Image(pixels(40, 50), name="one")
     other = Image(pixels(40, 50, seed=1), name="other", translate=(5, -10))
     a, b = plan_measuring([one, other], None, [one, other], (0, 0)).subjects
-    assert a.picture.area == (5, 0, 35, 40)
-    assert b.picture.area == (0, 10, 35, 40)
+    assert a.picture.area == Rectangle(5, 0, 35, 40)
+    assert b.picture.area == Rectangle(0, 10, 35, 40)
 
 
 def test_a_border_is_left_out():
     one = Image(pixels(40, 50), name="one")
     (subject,) = plan_measuring([one], None, [one], (0, 0), border=15).subjects
-    assert subject.picture.area == (15, 15, 10, 20)
+    assert subject.picture.area == Rectangle(15, 15, 10, 20)
     with pytest.raises(MatchError, match="20 pixels leaves nothing") as error:
         plan_measuring([one], None, [one], (0, 0), border=20)
     assert_sentence(str(error.value))

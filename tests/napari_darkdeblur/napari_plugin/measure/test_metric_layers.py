@@ -22,6 +22,7 @@ from napari_darkdeblur.napari_plugin.measure.metric_layers import (
 )
 from napari_darkdeblur.napari_plugin.measure.metric_text import CanvasText, line_of
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
+from napari_darkdeblur.rectangle import Rectangle
 
 from .test_matching import TRANSFORMS, pixels, restored_of
 from .test_measuring import run
@@ -54,14 +55,14 @@ def test_overlays_lie_on_the_pixels_whatever_the_transform(viewer, transform, co
     measured = tiles_of(viewer, result, border=4)
     tiles = add_tiles(viewer, result, measured, "Noise (%)")
     area = measured.subject.picture.area
-    assert area == (4, 4, 32, 42)
+    assert area == Rectangle(4, 4, 32, 42)
     for tile, data in zip(measured.tiles, tiles.data, strict=True):
         start = np.array([area.top + tile.top, area.left + tile.left]) - 0.5
         np.testing.assert_allclose(
             corners(tiles, data.min(axis=0), data.max(axis=0)),
             corners(result, start, np.add(start, (tile.height, tile.width))),
         )
-    values = np.zeros(area[2:], np.float32)
+    values = np.zeros((area.height, area.width), np.float32)
     image = add_map(viewer, result, measured.subject.picture, "change", values)
     # The same pixels of the input, which lie 9 and 11 further.
     np.testing.assert_allclose(

@@ -13,7 +13,7 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QSortFilterProxyModel, Qt
 
-from napari_darkdeblur.metrics import METRICS, Tile
+from napari_darkdeblur.metrics import METRICS
 from napari_darkdeblur.napari_plugin.measure.measurements import Measurement, best_of, mean_of
 from napari_darkdeblur.napari_plugin.measure.measurements_file import as_text, save_csv
 from napari_darkdeblur.napari_plugin.measure.metric_record import keep_in_metadata
@@ -24,6 +24,7 @@ from napari_darkdeblur.napari_plugin.measure.metrics_models import (
 )
 from napari_darkdeblur.napari_plugin.measure.pictures import ValueRange
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
+from napari_darkdeblur.rectangle import Rectangle
 
 from .test_matching import pixels, restored_of
 
@@ -36,7 +37,7 @@ def make(layer: str = "night", plane: int | None = 0, **numbers: float) -> Measu
         layer=layer,
         plane=plane,
         where=f"Z {plane}",
-        area=Tile(0, 0, 40, 50),
+        area=Rectangle(0, 0, 40, 50),
         values=ValueRange(0, 255, "uint8"),
         reference="sharp",
         against=("id of sharp", plane),

@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_darkdeblur.errors import StoppedError
 from napari_darkdeblur.restore.image import view as image_view
 from napari_darkdeblur.restore.image.pixels import (
     PixelError,
-    StoppedError,
     ValueRangeError,
     check_dtype,
 )
-from napari_darkdeblur.restore.image.values import scan
 from napari_darkdeblur.restore.image.view import ImageView
 
 from ...conftest import assert_sentence
@@ -282,8 +281,10 @@ def test_results_are_limited_and_never_wrap_around(drawn, shift: int):
     expected = beyond + (view.white if shift > 0 else view.black)
     limits = np.iinfo(array.dtype) if array.dtype.kind != "f" else np.finfo(array.dtype)
     expected = np.clip(expected, float(limits.min), float(limits.max))
+    if array.dtype.kind != "f":
+        expected = np.rint(expected)
     if array.dtype.kind != "f" and array.dtype.itemsize <= 2:
-        np.testing.assert_array_equal(restored, np.rint(expected))
+        np.testing.assert_array_equal(restored, expected)
     else:
         # The network's own precision, of the range.
         names = (array.dtype, np.float32) if array.dtype.kind == "f" else (np.float32,)
@@ -358,41 +359,6 @@ def test_the_data_s_range_is_that_of_all_finite_values(drawn):
     if finite.size and finite.min() < finite.max():
         assert (view.black, view.white) == (finite.min(), finite.max()) == view.extremes
         assert view.notes == [] or view.nonfinite
-
-
-@pytest.mark.parametrize("dtype", [name for name in DTYPES if name[-2:] != "f8"])
-@pytest.mark.parametrize("size", [1, 2, 1000, 1001, 20_000])
-def test_percentiles_are_exact(dtype: str, size: int):
-    rng = np.random.default_rng(size)
-    values = rng.normal(100, 40, size).clip(0, 255)
-    if np.dtype(dtype).kind != "u":
-        values[::3] *= -1
-    values[: size // 3000] *= 2  # far out, beyond what the upper percentile is
-    values = values.astype(dtype)
-    found = scan(lambda: iter([(0, values[:7]), (0, values[7:])]), values.dtype, percentiles=True)
-    outside = (size - 1) // 1000
-    assert found.percentiles == (np.sort(values)[outside], np.sort(values)[-1 - outside])
-    assert found.extremes == (values.min(), values.max())
-
-
-@pytest.mark.parametrize("offset", [0, -1e3, 1e9])
-@pytest.mark.parametrize("outlier", [1, 1e30])
-def test_percentiles_of_float64_are_known_within_their_distance(offset: float, outlier: float):
-    rng = np.random.default_rng(0)
-    values = offset + rng.normal(0, 1, 20_000)
-    values[:5] = outlier
-    passes = []
-
-    def strips():
-        passes.append(1)
-        yield from ((0, part) for part in np.array_split(values, 3))
-
-    found = scan(strips, values.dtype, percentiles=True).percentiles
-    low = np.percentile(values, 0.1, method="lower")
-    high = np.percentile(values, 99.9, method="higher")
-    assert low - (high - low) / 65536 <= found[0] <= low
-    assert high <= found[1] <= high + (high - low) / 65536
-    assert len(passes) <= 4
 
 
 @settings(deadline=None, max_examples=60)
@@ -636,8 +602,8 @@ def test_a_plane_at_most_is_read_at_once(text: str, shape, value_range, dtype: s
         ("f2", "percentile", 1),
         ("f4", "dtype", 1),
         ("f4", (0, 4095), 1),
-        ("f4", "percentile", 2),
-        ("f8", "percentile", 2),
+        ("f4", "percentile", 1),
+        ("f8", "percentile", 1),
     ],
 )
 def test_the_image_is_scanned_as_often_as_its_scale_needs(
