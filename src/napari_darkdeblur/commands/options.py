@@ -52,8 +52,8 @@ def add_range_and_axes(parser: argparse.ArgumentParser) -> None:
         help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
         "(--range=-1,1 if LO is negative); auto (the default): dtype for 8-bit images, colour "
         "images and floats in 0..1, if they use at least 5 %% of it, else percentile; dtype: 0 and "
-        "the greatest value of the bit depth for integers, 0 and 1 for floats; data: the least and the greatest value of the whole "
-        "image; percentile: its 0.1 and 99.9 percentiles",
+        "the greatest value of the bit depth for integers, 0 and 1 for floats; data: the least and "
+        "the greatest value of the whole image; percentile: its 0.1 and 99.9 percentiles",
     )
     parser.add_argument(
         "--axes",
