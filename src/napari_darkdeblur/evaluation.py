@@ -28,7 +28,7 @@ class EvaluationError(DarkDeblurError, ValueError):
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """A file and the one it is measured against.
 
     Parameters
@@ -65,7 +65,7 @@ class Row:
     numbers: dict[str, float]
 
 
-def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
+def plan_pairs(restored: Path, reference: Path) -> list[FilePair]:
     """List what is to be measured: two files, or the files of two folders by their names.
 
     Every image in the folder ``restored`` (not in its subfolders) needs one of the same name in
@@ -85,8 +85,8 @@ def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
             f"{folder} is a folder and {file} is a file; name two files or two folders."
         )
     if not restored.is_dir():
-        return [Pair(restored, reference)]
-    pairs = [Pair(path, reference / path.name) for path in image_files(restored)]
+        return [FilePair(restored, reference)]
+    pairs = [FilePair(path, reference / path.name) for path in image_files(restored)]
     if not pairs:
         raise EvaluationError(f"There are no PNG, JPEG or TIFF files in {restored}.")
     alone = [pair.name for pair in pairs if not pair.reference.is_file()]
@@ -100,13 +100,13 @@ def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
 
 
 def measure_pair(
-    pair: Pair, axes: str | None = None, limits: Limits | None = None
+    pair: FilePair, axes: str | None = None, limits: Limits | None = None
 ) -> Iterator[Row]:
     """Measure an image against its reference, plane by plane.
 
     Parameters
     ----------
-    pair : Pair
+    pair : FilePair
         The files.
     axes : str, optional
         The axes of both, such as ``"TYX"``; the default is what the files tell.

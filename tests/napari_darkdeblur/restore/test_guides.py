@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from napari_darkdeblur.restore import (
     TileDone,
     find_psf,
     guides,
+    job,
     make_plan,
     restore,
     search,
@@ -41,7 +43,7 @@ from napari_darkdeblur.restore import uncertainty as uncertainty_module
 from napari_darkdeblur.restore.guides import PlaneGuides, guide_blocks, with_margin
 from napari_darkdeblur.restore.image.plane_io import PlaneIO
 from napari_darkdeblur.restore.psfs import describe_psf, kernel_side, kernels_of
-from napari_darkdeblur.restore.tiling import costs, planner
+from napari_darkdeblur.restore.tiling import costs
 from napari_darkdeblur.restore.tiling.executor import restore_plane
 from napari_darkdeblur.restore.tiling.feature_store import (
     DiskFeatureStore,
@@ -51,7 +53,7 @@ from napari_darkdeblur.restore.tiling.feature_store import (
 from napari_darkdeblur.restore.tiling.memory import PeakTracker
 from napari_darkdeblur.restore.uncertainty import uncertainty
 
-from ..conftest import GUIDED, assert_sentence, make_network
+from ..conftest import GUIDED, assert_sentence, make_network, tightest_plan
 
 CPU = torch.device("cpu")
 SHAKE = motion(9, 30)
@@ -207,7 +209,11 @@ def test_where_guides_wait_does_not_change_the_result(
 ):
     image = scene(70, 90, 3)
     expected = deblur(image, model, "cpu", psf=SHAKE, tiling="exact", tile=32)
-    monkeypatch.setattr(planner._Planner, "_storage_outside", lambda self, name, *rest: place)
+    chosen = make_plan(
+        model.network, 70, 90, 10**10, tiling="exact", tile=32, kernel=SHAKE.kernel.shape[0]
+    )
+    elsewhere = dataclasses.replace(chosen, storage={**chosen.storage, "guides": place})
+    monkeypatch.setattr(job, "make_plan", lambda *args, **kwargs: elsewhere)
     opened: list[object] = []
     for kind in (DiskFeatureStore, MemoryFeatureStore):
         monkeypatch.setattr(
@@ -215,9 +221,8 @@ def test_where_guides_wait_does_not_change_the_result(
             "__init__",
             lambda self, *args, made=kind.__init__: (opened.append(self), made(self, *args))[1],
         )
-    monkeypatch.setattr(planner._Planner, "_within_budget", lambda self, made: made)
-    elsewhere = deblur(image, model, "cpu", psf=SHAKE, tiling="exact", tile=32, memory=1)
-    np.testing.assert_allclose(elsewhere, expected, rtol=0, atol=1e-6)
+    restored = deblur(image, model, "cpu", psf=SHAKE, tiling="exact", tile=32)
+    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-6)
     assert isinstance(opened[0], DiskFeatureStore if place == "disk" else MemoryFeatureStore)
 
 
@@ -316,14 +321,16 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
     tiling: str,
     count: int,
     short: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ):
     image, model = scene(500, 700, 3), models[count]
-    monkeypatch.setattr(planner._Planner, "_within_budget", lambda self, made: made)
-    tile = None if tiling == "whole" else 128
-    budget = 1 if short and tiling != "whole" else 10**10
-    side = SHAKE.kernel.shape[0]
-    chosen = make_plan(model.network, 500, 700, budget, tiling=tiling, tile=tile, kernel=side)
+    options = {"tiling": tiling, "kernel": SHAKE.kernel.shape[0]}
+    if tiling != "whole":
+        options["tile"] = 128
+    short = short and tiling != "whole"
+    if short:
+        chosen = tightest_plan(model.network, 500, 700, **options)
+    else:
+        chosen = make_plan(model.network, 500, 700, 10**10, **options)
     view = ImageView(image, "YXC")
     with torch.no_grad(), PeakTracker() as tracker:
         feature, where = guides.guides_feature(count), chosen.storage["guides"]
@@ -332,10 +339,10 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
         io = PlaneIO(view, 0, np.empty_like(image), model, made)
         for _ in restore_plane(model.network, chosen, io, io.bounds):
             pass
-    predicted = chosen.peak_bytes - planner._SLACK_BYTES
+    predicted = chosen.peak_bytes - chosen.fixed_bytes
     assert tracker.peak <= predicted
     assert predicted < 3 * tracker.peak + 20_000_000
-    assert (chosen.storage["guides"] != "memory") == (budget == 1)
+    assert (chosen.storage["guides"] != "memory") == short
 
 
 def test_blocks_count_as_progress_and_can_be_cancelled_between(

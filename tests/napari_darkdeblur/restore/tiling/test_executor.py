@@ -49,7 +49,7 @@ from napari_darkdeblur.restore.tiling.feature_store import (
 from napari_darkdeblur.restore.tiling.memory import PeakTracker
 from napari_darkdeblur.restore.tiling.tiles import tile_grid
 
-from ...conftest import assert_sentence, make_network
+from ...conftest import assert_sentence, make_network, tightest_plan
 
 PLAIN = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=3)
 UNSHUFFLED = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=2, stem="unshuffle")
@@ -237,13 +237,12 @@ def tracked_peak(model: LoadedModel, image: np.ndarray, chosen: Plan) -> int:
 
 
 class Scratch(ScratchFolder):
-    """A disk that is infinitely fast, or full."""
+    """A disk that is never full, or always."""
 
-    bytes_per_second = 1e15
     free = 10**15
 
 
-class FullScratch(Scratch):
+class FullScratch(ScratchFolder):
     free = 0
 
 
@@ -263,17 +262,14 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
     model = make_model(tmp_path, config)
     image = scene(500, 700)
     tile = None if tiling == "whole" else 128
-    # Nothing fits: all features go elsewhere.
-    monkeypatch.setattr(planner._Planner, "_within_budget", lambda self, made: made)
-    budget = 10**10
-    if scratch is not None:
+    if scratch is None:
+        chosen = make_plan(model.network, 500, 700, 10**10, tiling=tiling, tile=tile)
+    else:
         monkeypatch.setattr(planner, "ScratchFolder", scratch)
-        budget = 1
-    chosen = make_plan(model.network, 500, 700, budget, tiling=tiling, tile=tile)
-    if scratch is not None:
+        chosen = tightest_plan(model.network, 500, 700, tiling=tiling, tile=tile)
         assert ("disk" if scratch is Scratch else "recompute") in chosen.storage.values()
     peak = tracked_peak(model, image, chosen)
-    predicted = chosen.peak_bytes - planner._SLACK_BYTES
+    predicted = chosen.peak_bytes - chosen.fixed_bytes
     assert peak <= predicted
     # It is a prediction, not a fence far out.
     assert predicted < 3 * peak + 20_000_000
