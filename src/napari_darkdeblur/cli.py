@@ -1,15 +1,18 @@
 """The ``darkdeblur`` command.
 
 Exit codes: 0 all done; 1 some images of a folder failed, or nobody reads the output; 2 the
-user made a mistake, or the image or model cannot be used; 130 interrupted.
+user made a mistake, or the image or model cannot be used; 130 interrupted; 129 and 143 ended by
+SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from .arguments import ArgumentParser
 from .commands import COMMANDS
@@ -34,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` and ``--version``.
     """
+    with _signals_unwind():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         code: int = arguments.run(arguments)
@@ -48,6 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DarkDeblurError, OSError) as error:
         return _complain(sentence_of(error))
     return code
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process as an exception does: half-written files are removed.
+
+    Not in another thread than the main one, where no handlers can be set.
+    """
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # What nohup ignores stays ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            with suppress(ValueError):
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

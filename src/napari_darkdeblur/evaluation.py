@@ -88,7 +88,7 @@ def plan_pairs(restored: Path, reference: Path) -> list[FilePair]:
         return [FilePair(restored, reference)]
     pairs = [FilePair(path, reference / path.name) for path in image_files(restored)]
     if not pairs:
-        raise EvaluationError(f"There are no PNG, JPEG or TIFF files in {restored}.")
+        raise EvaluationError(f"There are no images in {restored}.")
     alone = [pair.name for pair in pairs if not pair.reference.is_file()]
     if alone:
         more = f" nor for {len(alone) - 1} more" if len(alone) > 1 else ""

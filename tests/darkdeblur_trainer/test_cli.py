@@ -128,7 +128,7 @@ def test_kernels_draws_a_sheet(tmp_path):
         (["fit", "smoke", "--data", "x", "--out", "y", "--speed=9"], "arguments: --speed=9"),
         (["fit", "smoke", "--data", "x"], "required: --out (see darkdeblur-train fit --help)"),
         (["fit", "smoke", "--data", "x", "--out", "y", "--max-minutes", "z"], "--max-minutes"),
-        (["prepare", "x", "steps=3"], "unrecognized arguments: steps=3"),
+        (["prepare", "x", "steps=3"], "three words: LAYOUT ROOT OUT"),
         (["learn"], "invalid choice: 'learn'"),
         ([], "COMMAND"),
         (["export", "nowhere", "-o", "a.safetensors"], "not the folder of a run"),

@@ -6,13 +6,17 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
+import zarr
 
 from napari_darkdeblur import cli, deblur
-from napari_darkdeblur.filejobs import FileJob, plan_file, restore_file
+from napari_darkdeblur.filejobs import FileJob, plan_file, plan_folder, restore_file
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.restore import Finished, RestoreOptions, TileDone
+
+from .conftest import assert_sentence
 
 RNG = np.random.default_rng(0)
 MOVIE = RNG.integers(0, 4096, (3, 2, 40, 50), np.uint16)  # TCYX
@@ -182,23 +186,154 @@ def test_the_command_says_when_memory_is_short(
 
 
 def test_a_guess_of_axes_is_said(
-    tmp_path: Path, identity: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+    tmp_path: Path, identity: Path, capsys: pytest.CaptureFixture[str]
 ):
-    from contextlib import contextmanager
-
-    from napari_darkdeblur import imagefiles
-
-    original = imagefiles.open_image
-
-    @contextmanager
-    def without_axes(path):
-        import dataclasses
-
-        with original(path) as image:
-            yield dataclasses.replace(image, axes=None)
-
-    monkeypatch.setattr(imagefiles, "open_image", without_axes)
-    tifffile.imwrite(tmp_path / "a.tif", MOVIE[:, 0], photometric="minisblack")
-    arguments = ["deblur", str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
+    array = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=(3, 40, 50), dtype=np.uint16, zarr_format=2
+    )
+    array[...] = MOVIE[:, 0]
+    arguments = ["deblur", str(tmp_path / "a.zarr"), str(tmp_path / "b.tif")]
     assert cli.main([*arguments, "--model", str(identity)]) == 0
-    assert "ZYX" in capsys.readouterr().err
+    assert "was taken for ZYX" in capsys.readouterr().err
+    array = zarr.create_array(
+        str(tmp_path / "c.zarr"), shape=(70, 90, 5), dtype=np.uint8, zarr_format=2
+    )
+    arguments = ["deblur", str(tmp_path / "c.zarr"), str(tmp_path / "d.tif")]
+    assert cli.main([*arguments, "--model", str(identity)]) == 2
+    error = capsys.readouterr().err
+    assert "--axes YXC if" in error
+    assert_sentence(error[:-1])
+    assert cli.main([*arguments, "--model", str(identity), "--axes", "YXC"]) == 0
+
+
+# --- folders
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Return a folder as people have them."""
+    folder = tmp_path / "in"
+    (folder / "night" / "empty").mkdir(parents=True)
+    photograph = PIL.Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
+    for name in ("a.jpg", "b.jfif", "c.webp", "d.bmp", "a.bmp", "a.png", "night/e.png"):
+        format_ = "JPEG" if name.endswith("jfif") else None
+        photograph.save(folder / name, format=format_)
+    photograph.save(folder / "moving.gif", save_all=True, append_images=[photograph.rotate(90)])
+    (folder / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
+    return folder
+
+
+def test_a_folder_s_images_keep_their_names_where_they_can(tmp_path: Path, mixed: Path):
+    plan = plan_folder(mixed, tmp_path / "out")
+    names = {job.source.name: job.target.name for job in plan.jobs}
+    assert names == {
+        "a.jpg": "a.jpg", "b.jfif": "b.jfif", "c.webp": "c.png", "d.bmp": "d.png",
+        "a.png": "a.png", "a.bmp": "a.bmp.png", "moving.gif": "moving.png",
+    }  # fmt: skip
+    reasons = {path.name: reason for path, reason in plan.left_out}
+    assert sorted(reasons) == ["film.mp4", "night", "notes.txt"]
+    assert "video" in reasons["film.mp4"]
+    assert "--recursive" in reasons["night"]
+
+
+def test_a_folder_is_restored_with_its_subfolders(tmp_path: Path, mixed: Path):
+    plan = plan_folder(mixed, tmp_path / "out", recursive=True)
+    assert tmp_path / "out" / "night" / "e.png" in [job.target for job in plan.jobs]
+    assert "night" not in {path.name for path, _ in plan.left_out}
+    # A second run does not take the first one's results for images.
+    inside = mixed / "restored"
+    inside.mkdir()
+    write_image(inside / "a.png", RNG.integers(0, 256, (4, 5), np.uint8))
+    again = plan_folder(mixed, inside, recursive=True, overwrite=True)
+    assert len(again.jobs) == len(plan.jobs)
+
+
+def test_the_command_says_what_it_leaves_out_and_goes_on_where_it_ended(
+    tmp_path: Path, mixed: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["deblur", str(mixed), str(tmp_path / "out"), "--model", str(identity)]
+    assert cli.main([*arguments, "--recursive"]) == 1
+    out, err = capsys.readouterr()
+    assert "Restored 7 of 8 images" in out
+    assert "Black is 0 and white 255, the range of uint8. (7 images, one range for all)" in out
+    lines = err.splitlines()
+    assert [line for line in lines if "film.mp4 is left out: a video" in line]
+    assert [line for line in lines if "notes.txt is left out" in line]
+    assert [line for line in lines if "error" in line and "animation" in line]
+    for line in lines:
+        assert_sentence(line)
+    restored = tmp_path / "out" / "night" / "e.png"
+    np.testing.assert_array_equal(
+        read_image(restored).pixels, read_image(mixed / "night" / "e.png").pixels
+    )
+    # Nothing is lost without a word: the same again is refused, or goes on.
+    assert cli.main([*arguments, "--recursive"]) == 2
+    restored.unlink()
+    (mixed / "moving.gif").unlink()
+    capsys.readouterr()
+    assert cli.main([*arguments, "--recursive", "--skip-existing"]) == 0
+    out = capsys.readouterr().out
+    assert "Restored 1 of 1 image" in out
+    assert "6 existed already" in out
+    assert restored.exists()
+
+
+def test_the_frames_of_a_folder_have_one_range(
+    tmp_path: Path, random_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As the frames of a stack have, so that a movie does not flicker."""
+    frames = [RNG.integers(100, 200 * (i + 2), (40, 50), np.uint16) for i in range(3)]
+    (tmp_path / "in").mkdir()
+    for i, frame in enumerate(frames):
+        write_image(tmp_path / "in" / f"{i}.tif", frame)
+    (tmp_path / "in" / "3.tif").write_bytes(b"II*\0damaged")
+    arguments = ["deblur", str(tmp_path / "in"), str(tmp_path / "out"), "--psf", "none"]
+    arguments += ["--model", str(random_model)]
+    assert cli.main(arguments) == 1  # one is damaged, and the others are restored
+    out = capsys.readouterr().out
+    assert "the folder's 0.1 and 99.9 percentiles. (3 images, one range for all)" in out
+    restored = [read_image(tmp_path / "out" / f"{i}.tif").pixels for i in range(3)]
+    np.testing.assert_array_equal(
+        np.stack(restored), deblur(np.stack(frames), random_model, axes="TYX")
+    )
+    # A frame that is done anew later is the same again.
+    (tmp_path / "out" / "1.tif").unlink()
+    assert cli.main([*arguments, "--skip-existing"]) == 1
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "1.tif").pixels, restored[1])
+    capsys.readouterr()
+    # Photographs that do not belong together.
+    assert cli.main([*arguments, "--overwrite", "--range-per-file"]) == 1
+    out, err = capsys.readouterr()
+    assert "Each image has its own" in out
+    assert len([line for line in err.splitlines() if "image's 0.1 and 99.9 percentiles" in line])
+    for i, frame in enumerate(frames):
+        np.testing.assert_array_equal(
+            read_image(tmp_path / "out" / f"{i}.tif").pixels, deblur(frame, random_model)
+        )
+
+
+# --- axes
+
+
+def test_channels_that_lie_together_can_be_restored_one_by_one(tmp_path: Path, random_model: Path):
+    channels = RNG.integers(0, 256, (30, 40, 3), np.uint8)
+    write_image(tmp_path / "a.tif", channels)
+    job = FileJob(tmp_path / "a.tif", tmp_path / "b.tif")
+    result = run(job, RestoreOptions(random_model, "cpu"), separate_channels=True)
+    assert result.status == "done"
+    one_by_one = [deblur(channels[..., i], random_model, "cpu") for i in range(3)]
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "b.tif").pixels, np.stack(one_by_one, axis=-1)
+    )
+
+
+def test_what_the_file_cannot_keep_is_said(tmp_path: Path, identity: Path):
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+    PIL.Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    job = plan_file(tmp_path / "a.jpg", tmp_path / "a.zarr")
+    result = run(job, RestoreOptions(identity, "cpu"))
+    assert result.status == "done"
+    assert "Not kept, since .zarr files cannot hold it: EXIF." in result.notes

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +29,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..filejobs import FileJob
     from ..network import LoadedModel
-    from ..restore import RestoreOptions, Result
+    from ..restore import Event, RestoreOptions, Result
 
 # What is done about blur where nobody says, if the model takes kernels.
 DEFAULT_PSF = "auto"
@@ -36,9 +40,11 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "deblur",
         help="restore an image file, or all images in a folder",
-        description="Restore an image file, or all PNG, JPEG and TIFF files of a folder "
-        "(not of its subfolders). Size, bit depth, transparency and metadata stay as they "
-        "are.",
+        description="Restore an image file, or all images of a folder. PNG, JPEG, TIFF and "
+        "OME-Zarr are read and written; WebP, BMP, GIF, AVIF and, with napari-darkdeblur[photo], "
+        "HEIC and cameras' raw files are read. Size, bit depth, transparency and metadata stay "
+        "as they are. Exit code: 0 if all was restored, 1 if not all images of a folder were, 2 "
+        "after a mistake.",
     )
     parser.add_argument("input", metavar="INPUT", type=Path, help="an image file or a folder")
     parser.add_argument(
@@ -46,7 +52,35 @@ def add_to(commands: Any) -> None:
         metavar="OUTPUT",
         type=Path,
         help="the file to write, whose ending decides the format; for a folder, a folder, "
-        "in which the files have the same names",
+        "in which the files have the same names (what has no format to be written in becomes "
+        ".png, raw files .tif)",
+    )
+    parser.add_argument(
+        "--recursive", action="store_true", help="go into the subfolders of a folder, too"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out the images of a folder whose result exists, to go on where it ended",
+    )
+    parser.add_argument(
+        "--range-per-file",
+        action="store_true",
+        help="take each file's own values of black and white; by default all images of a folder "
+        "have the same, so that a movie does not flicker",
+    )
+    parser.add_argument(
+        "--series",
+        type=int,
+        metavar="N",
+        help="which image of a file that holds several, from 0; by default the first of OME "
+        "files, else the largest",
+    )
+    parser.add_argument(
+        "--separate-channels",
+        action="store_true",
+        help="restore the three values of a pixel each on its own, where they are channels and "
+        "not red, green and blue",
     )
     add_model_options(parser)
     parser.add_argument(
@@ -92,47 +126,102 @@ def add_to(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from ..filejobs import plan_file, plan_folder
+    from ..filejobs import is_image_folder, plan_file, restore_file
 
     source: Path = arguments.input
-    target: Path = arguments.output
-    whole_folder = source.is_dir()
-    if whole_folder:
-        jobs = plan_folder(source, target, overwrite=arguments.overwrite)
-    else:
-        jobs = [plan_file(source, target, overwrite=arguments.overwrite)]
+    if is_image_folder(source):
+        return _run_folder(arguments)
+    if arguments.skip_existing and arguments.output.exists():
+        print(f"{arguments.output} exists, so {source} was left out.")
+        return 0
+    job = plan_file(source, arguments.output, overwrite=arguments.overwrite)
     # Before anything is written: a mistake in the options is one for all files.
     model = chosen_model(arguments)
     options = _restore_options(arguments, model)
-    if whole_folder:
-        target.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    events = partial(
+        restore_file,
+        overwrite=arguments.overwrite,
+        series=arguments.series,
+        separate_channels=arguments.separate_channels,
+    )
+    result = _restore_file(job, options, events)
+    if result.status != "done":
+        raise CommandError(_complaint(job, result)) from result.error
+    seconds = time.perf_counter() - start
+    where = f"with {result.model} on {result.device}, {seconds:.1f} s"
+    print(f"Restored {source} to {job.target} ({where}). {result.range_text}")
+    return 0
 
+
+def _run_folder(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..filejobs import common_ranges, plan_folder, restore_file
+    from ..restore import depends_on_values
+
+    source: Path = arguments.input
+    target: Path = arguments.output
+    plan = plan_folder(
+        source,
+        target,
+        overwrite=arguments.overwrite,
+        skip_existing=arguments.skip_existing,
+        recursive=arguments.recursive,
+    )
+    model = chosen_model(arguments)
+    options = _restore_options(arguments, model)
+    for path, reason in plan.left_out:
+        print(f"darkdeblur: note: {path} is left out: {reason}.", file=sys.stderr)
+    ranges = {}
+    one_range = depends_on_values(options.value_range) and not arguments.range_per_file
+    if one_range:
+        # With those that are done already: they are frames of the same movie.
+        sources = sorted((*plan.done, *(job.source for job in plan.jobs)))
+        ranges = common_ranges(sources, options, series=arguments.series)
+    events = partial(
+        restore_file,
+        overwrite=arguments.overwrite,
+        series=arguments.series,
+        separate_channels=arguments.separate_channels,
+    )
     failed = 0
     start = time.perf_counter()
-    # tqdm shows nothing where standard error is not a terminal (disable=None).
-    hidden = None if whole_folder else True
     device = device_of(model)
-    models = set()
-    for job in tqdm(jobs, unit="image", disable=hidden, leave=False):
-        result = _restore_file(job, options, arguments.overwrite)
+    models: set[str] = set()
+    said: dict[str, int] = {}
+    # tqdm shows nothing where standard error is not a terminal (disable=None).
+    for job in tqdm(plan.jobs, unit="image", disable=None, leave=False):
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        chosen = ranges.get(job.source)
+        if chosen is not None:
+            own = replace(options, value_range=(chosen.black, chosen.white))
+        else:
+            own = options
+        result = _restore_file(job, own, events)
         if result.status == "done":
             device = result.device
             models.add(result.model)
+            text = chosen.text if chosen is not None else result.range_text
+            said[text] = said.get(text, 0) + 1
+            if not (one_range or text == next(iter(said))):
+                tqdm.write(f"darkdeblur: note: {job.source}: {text}", file=sys.stderr)
             continue
-        if not whole_folder:
-            raise CommandError(_complaint(job, result)) from result.error
         failed += 1
         tqdm.write(f"darkdeblur: error: {_complaint(job, result)}", file=sys.stderr)
     seconds = time.perf_counter() - start
 
     where = f"with {' and '.join(sorted(models) or [model.name])} on {device}, {seconds:.1f} s"
-    if whole_folder:
-        done = f"Restored {len(jobs) - failed} of {count(len(jobs), 'image')} into {target}"
-        print(f"{done} ({where}){f'; {failed} failed' if failed else ''}.")
-    else:
-        print(f"Restored {source} to {target} ({where}). {result.range_text}")
+    done = f"Restored {len(plan.jobs) - failed} of {count(len(plan.jobs), 'image')} into {target}"
+    skipped = f"; {len(plan.done)} existed already" if plan.done else ""
+    print(f"{done} ({where}){f'; {failed} failed' if failed else ''}{skipped}.")
+    if one_range:
+        for text, images in said.items():
+            print(f"{text} ({count(images, 'image')}, one range for all)")
+    elif len(said) == 1:
+        print(*said)
+    elif said:
+        print("Each image has its own values of black and white, see the notes.")
     return 1 if failed else 0
 
 
@@ -160,11 +249,15 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
     )
 
 
-def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Result:
+def _restore_file(
+    job: FileJob,
+    options: RestoreOptions,
+    restoring: Callable[[FileJob, RestoreOptions], Iterable[Event]],
+) -> Result:
+    """Restore a file, with a progress bar and notes on standard error."""
     import torch
     from tqdm import tqdm
 
-    from ..filejobs import restore_file
     from ..restore import Finished, ModelReady, Plan, PSFSearch, Result, Retried, TileDone
     from ..restore.tiling.memory import free_memory, freed_memory_kept
 
@@ -182,7 +275,7 @@ def _restore_file(job: FileJob, options: RestoreOptions, overwrite: bool) -> Res
         bar = stack.enter_context(
             tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False)
         )
-        for event in restore_file(job, options, overwrite=overwrite):
+        for event in restoring(job, options):
             if isinstance(event, ModelReady):
                 # Faster, but it may take almost twice the memory: only where that is plenty.
                 room = free_memory(torch.device("cpu"))
@@ -215,8 +308,10 @@ def _complaint(job: FileJob, result: Result) -> str:
     error = result.error
     if isinstance(error, ValueRangeError):
         return complaint_about_range(job.source, error)
-    names_file = str(job.source) in result.message or str(job.target) in result.message
-    return result.message if names_file else f"{job.source}: {result.message}"
+    # The engine speaks of Python's arguments.
+    message = re.sub(r"\baxes='(\w+)'", r"--axes \1", result.message)
+    names_file = str(job.source) in message or str(job.target) in message
+    return message if names_file else f"{job.source}: {message}"
 
 
 def _parse_memory(text: str) -> int:

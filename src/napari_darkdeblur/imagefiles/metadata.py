@@ -10,17 +10,29 @@ from typing import Any, Literal
 import numpy as np
 import PIL.Image
 
-FileFormat = Literal["PNG", "JPEG", "TIFF"]
+FileFormat = Literal["PNG", "JPEG", "TIFF", "ZARR"]
 ResolutionUnit = Literal["none", "inch", "centimetre"]
 TiffKind = Literal["plain", "shaped", "imagej", "ome"]
 
+# What can be written, by the file's ending.
 FORMAT_OF_SUFFIX: dict[str, FileFormat] = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".zarr": "ZARR",
 }
+RAW_SUFFIXES = frozenset(
+    {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2"}
+    | {".raf", ".orf", ".rw2", ".pef", ".srw", ".iiq", ".3fr", ".erf", ".mrw"}
+)
+# What can be read besides.
+STILL_SUFFIXES = RAW_SUFFIXES.union(
+    (".webp", ".bmp", ".dib", ".gif", ".avif", ".heic", ".heif", ".hif")
+)
 ORIENTATION = 274  # the tag's number in EXIF and in TIFF, which are the same format
 CM_PER_INCH = 2.54
 
@@ -89,6 +101,31 @@ class TiffHeader:
 
 
 @dataclass(frozen=True)
+class ZarrHeader:
+    """What a Zarr folder says beyond its pixels, to be kept in one made from it.
+
+    Parameters
+    ----------
+    zarr_format : {2, 3}
+        Zarr's version.
+    attributes : dict, optional
+        The group's attributes.
+    multiscale : dict, optional
+        What OME-Zarr says of the image; None for a plain array.
+    levels : tuple of (str, tuple of int)
+        Name and shape of each level of resolution, the finest first.
+    chunks : tuple of int
+        The finest level's chunks.
+    """
+
+    zarr_format: int
+    attributes: dict[str, Any] | None = None
+    multiscale: dict[str, Any] | None = None
+    levels: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    chunks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class ImageMetadata:
     """What a file says about its pixels, to be kept in a file made from it.
 
@@ -106,8 +143,20 @@ class ImageMetadata:
     white : float, optional
         The value of white, where the file says that it is less than the dtype's greatest
         value: 4095 for 12 bits in uint16.
+    linear_light : bool
+        Whether values are in proportion to light, although the image is in colour.
+    xmp : bytes, optional
+        XMP, an XML text.
+    photoshop : bytes, optional
+        Photoshop's image resources, in which IPTC texts are kept.
+    comment : bytes, optional
+        A JPEG or GIF file's comment.
+    png_chunks : tuple of (bytes, bytes)
+        Type and data of PNG chunks that say how the values look, and of texts.
     tiff : TiffHeader, optional
         What only a TIFF file says, and only a TIFF file can keep.
+    zarr : ZarrHeader, optional
+        What only a Zarr folder says.
     """
 
     exif: bytes | None = None
@@ -115,7 +164,13 @@ class ImageMetadata:
     resolution: tuple[float, float] | None = None
     resolution_unit: ResolutionUnit = "none"
     white: float | None = None
+    linear_light: bool = False
+    xmp: bytes | None = None
+    photoshop: bytes | None = None
+    comment: bytes | None = None
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     tiff: TiffHeader | None = None
+    zarr: ZarrHeader | None = None
 
     def dots_per_inch(self) -> tuple[float, float] | None:
         """Return the resolution per inch, if there is one and its unit is a length."""
@@ -123,6 +178,32 @@ class ImageMetadata:
             return None
         scale = CM_PER_INCH if self.resolution_unit == "centimetre" else 1.0
         return self.resolution[0] * scale, self.resolution[1] * scale
+
+    def not_kept_in(self, file_format: FileFormat) -> list[str]:
+        """Return in words what a file of this format cannot keep."""
+        tiff = self.tiff
+        written_by = {"imagej": "ImageJ's description", "ome": "OME's description"}
+        geo = tiff is not None and any(33550 <= code <= 34737 for code, *_ in tiff.tags)
+        texts = any(kind in (b"tEXt", b"zTXt", b"iTXt") for kind, _ in self.png_chunks)
+        video = any(kind in (b"cICP", b"mDCV", b"cLLI") for kind, _ in self.png_chunks)
+        long_exif = self.exif is not None and len(self.exif) >= 65_000
+        everything = {
+            "EXIF": (self.exif, file_format == "ZARR" or (file_format == "JPEG" and long_exif)),
+            "the colour profile": (self.icc_profile, file_format == "ZARR"),
+            "XMP": (self.xmp, file_format == "ZARR"),
+            "IPTC": (self.photoshop, file_format in ("PNG", "ZARR")),
+            "the comment": (self.comment, file_format == "ZARR"),
+            "PNG's texts": (texts, file_format != "PNG"),
+            "the video colour space (cICP)": (video, file_format != "PNG"),
+            "the position on Earth (GeoTIFF)": (geo, file_format != "TIFF"),
+            written_by.get(tiff.kind if tiff else "", ""): (
+                tiff is not None and tiff.kind in written_by, file_format != "TIFF"
+            ),
+            "Zarr's attributes": (
+                self.zarr is not None and self.zarr.attributes, file_format != "ZARR"
+            ),
+        }  # fmt: skip
+        return [name for name, (there, lost) in everything.items() if there and lost]
 
     def orientation(self) -> int | None:
         """Return the EXIF orientation (1 to 8), if there is one."""
@@ -175,4 +256,6 @@ class ImageFile:
             said["axes"] = self.axes
         if self.metadata.white is not None:
             said["full_scale"] = (0.0, self.metadata.white)
+        if self.metadata.linear_light:
+            said["light"] = "linear"
         return said

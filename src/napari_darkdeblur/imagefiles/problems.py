@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import PIL.Image
-
 from ..errors import DarkDeblurError
 
 
@@ -40,11 +38,6 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except ImageFileError:
         raise
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageFileError(
-            f"{path} has more than {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0) // 10**6} "
-            "megapixels; such an image can be read from a TIFF file."
-        ) from error
     except MemoryError as error:
         raise ImageFileError(f"{path} is too large for this machine's memory.") from error
     except Exception as error:

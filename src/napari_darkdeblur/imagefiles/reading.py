@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .jpeg import read_jpeg
-from .metadata import ImageFile
-from .png import PNG_SIGNATURE, read_png
+from .metadata import RAW_SUFFIXES, ImageFile
+from .photographs import read_photograph, read_raw
 from .problems import ImageFileError, one_line, reading
 from .tiff_reading import open_tiff
+from .zarr_files import is_zarr, open_zarr
 
 
 def read_image(path: str | os.PathLike[str], series: int | None = None) -> ImageFile:
-    """Read one image from a PNG, JPEG or TIFF file into memory.
+    """Read one image from a file into memory.
 
     The file's contents decide which it is, not its name.
 
@@ -62,7 +62,7 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Image
 
 @contextmanager
 def open_image(path: str | os.PathLike[str], series: int | None = None) -> Iterator[ImageFile]:
-    """Open a PNG, JPEG or TIFF file, whose pixels are read as they are asked for.
+    """Open an image file or a Zarr folder, whose pixels are read as they are asked for.
 
     The file's contents decide which it is, not its name. PNG and JPEG are decoded at once;
     of a TIFF file, only what is indexed is read: see `open_tiff`. Of a pyramid, the image at
@@ -93,22 +93,61 @@ def open_image(path: str | os.PathLike[str], series: int | None = None) -> Itera
         Damage may be found only when pixels are read.
     """
     path = Path(path)
+    if is_zarr(path):
+        with reading(path):
+            image = open_zarr(path, series)
+        yield image
+        return
     if not path.is_file():
         what = "is a folder, not an image file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}.")
     try:
         with path.open("rb") as stream:
-            magic = stream.read(8)
+            magic = stream.read(16)
     except OSError as error:
         raise ImageFileError(f"{path} cannot be read: {one_line(error)}.") from error
     with ExitStack() as closing:
         with reading(path):
-            if magic == PNG_SIGNATURE:
-                image = read_png(path)
-            elif magic.startswith(b"\xff\xd8\xff"):
-                image = read_jpeg(path)
-            elif magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            kind = _kind(path, magic)
+            if kind == "TIFF":
                 image = open_tiff(path, closing, series)
+            elif series:
+                raise ImageFileError(f"{path} holds a single image, so there is no image {series}.")
+            elif kind == "RAW":
+                image = read_raw(path)
             else:
-                raise ImageFileError(f"{path} is not a PNG, JPEG or TIFF image.")
+                image = read_photograph(path, kind)
         yield image
+
+
+def _kind(path: Path, magic: bytes) -> str:
+    """Return a file's format, which its first bytes tell."""
+    starts = {
+        b"\x89PNG\r\n\x1a\n": "PNG",
+        b"\xff\xd8\xff": "JPEG",
+        b"GIF87a": "GIF",
+        b"GIF89a": "GIF",
+        b"BM": "BMP",
+    }
+    for start, kind in starts.items():
+        if magic.startswith(start):
+            return kind
+    if magic[:4] == b"RIFF" and magic[8:12] == b"WEBP":
+        return "WEBP"
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return "RAW"  # of which many are TIFF files of another kind
+    if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if magic[4:8] == b"ftyp":
+        brand = magic[8:12]
+        if brand in (b"avif", b"avis"):
+            return "AVIF"
+        if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+            return "HEIF"
+        if brand == b"crx ":
+            return "RAW"
+        raise ImageFileError(f"{path} is a video; save its frames as image files first.")
+    raise ImageFileError(
+        f"{path} is no image of a kind that can be read: PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, "
+        "HEIC, a camera's raw file or OME-Zarr."
+    )

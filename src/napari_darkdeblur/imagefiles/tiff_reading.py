@@ -6,6 +6,7 @@ import math
 import re
 import struct
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,10 @@ PAGE_IN_MEMORY = 64 << 20  # bytes
 _DESCRIPTION = 270
 # Document and page name, make, model, software, date, artist, host, copyright.
 _TEXT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432)
+# IPTC; GeoTIFF's scale, tie points, transformation, keys, numbers and texts; GDAL's texts.
+_FURTHER_TAGS = (33723, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
+_XMP, _PHOTOSHOP = 700, 34377
+EXIF_IFD, GPS_IFD = 34665, 34853
 _IMAGEJ_TAGS = (50838, 50839)
 _MOST_LISTED = 6
 _SEGMENT_BUFFER = 16 << 20  # compressed bytes read at once
@@ -393,12 +398,8 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str, white: float | Non
     def value_of(tag: str) -> Any:
         return page.tags[tag].value if tag in page.tags else None
 
-    exif = None
-    orientation = value_of("Orientation")
-    if orientation is not None and int(orientation) in range(2, 9):
-        tags = PIL.Image.Exif()
-        tags[ORIENTATION] = int(orientation)
-        exif = tags.tobytes().removeprefix(b"Exif\0\0")
+    first = tiff.pages.first
+    exif = _exif(first)
     resolution = None
     x, y = value_of("XResolution"), value_of("YResolution")
     if x is not None and y is not None and 0 not in (*x, *y):
@@ -407,14 +408,16 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str, white: float | Non
     unit = value_of("ResolutionUnit")
     unit = 2 if unit is None else int(unit)  # tifffile's own 1 counts as false
     kind = _kind(tiff, series)
-    first = tiff.pages.first
-    kept = _TEXT_TAGS + (_IMAGEJ_TAGS if kind == "imagej" else ())
+    kept = _FURTHER_TAGS + (_TEXT_TAGS if kind else ())
+    kept += _IMAGEJ_TAGS if kind == "imagej" else ()
     extra = page.extrasamples
     return ImageMetadata(
         exif=exif,
         icc_profile=bytes(profile) if profile is not None else None,
         resolution=resolution,
         white=white,
+        xmp=_raw(page, _XMP).rstrip(b"\0") or None,
+        photoshop=_raw(page, _PHOTOSHOP) or None,
         # ImageJ writes its unit, if any, elsewhere.
         resolution_unit="none" if tiff.is_imagej else TIFF_UNIT.get(unit, "none"),
         tiff=TiffHeader(
@@ -426,7 +429,7 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str, white: float | Non
             description=_raw(first, _DESCRIPTION).rstrip(b"\0") or None if kind else None,
             tags=tuple(
                 (code, int(first.tags[code].dtype), int(first.tags[code].count), _raw(first, code))
-                for code in (kept if kind else ())
+                for code in kept
                 if code in first.tags
             ),
             byteorder=tiff.byteorder,
@@ -445,6 +448,31 @@ def _metadata(tiff: Any, series: Any, pixels: Any, axes: str, white: float | Non
             ),
         ),
     )
+
+
+def _exif(page: Any) -> bytes | None:
+    """Return a page's orientation, and what it says of the exposure and the place."""
+    exif = PIL.Image.Exif()
+    orientation = page.tags.valueof(ORIENTATION)
+    if orientation is not None and int(orientation) in range(2, 9):
+        exif[ORIENTATION] = int(orientation)
+    if not page.parent.is_bigtiff and {EXIF_IFD, GPS_IFD} & {tag.code for tag in page.tags}:
+        stored = PIL.Image.Exif()
+        with Path(page.parent.filehandle.path).open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                stored.load_from_fp(file)
+                for code in (EXIF_IFD, GPS_IFD):
+                    if values := stored.get_ifd(code):
+                        exif.get_ifd(code).update(values)
+            except (SyntaxError, ValueError, struct.error, OSError, KeyError, TypeError):
+                pass  # damaged: of no use to anybody
+    try:
+        found = exif.tobytes().removeprefix(b"Exif\0\0")
+    except (ValueError, struct.error, TypeError, KeyError):
+        return None
+    has_any = len(exif) or any(exif.get_ifd(code) for code in (EXIF_IFD, GPS_IFD))
+    return found if has_any else None
 
 
 def _kind(tiff: Any, series: Any) -> TiffKind | None:

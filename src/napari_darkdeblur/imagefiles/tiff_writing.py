@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
+import PIL.Image
+import PIL.TiffImagePlugin
 import tifffile
 from numpy.typing import NDArray
 
 from .arrays import FileArray
 from .metadata import CM_PER_INCH, ORIENTATION, ImageMetadata, TiffHeader
 from .ome import ome_for_copy
-from .tiff_reading import TIFF_UNIT
+from .tiff_reading import EXIF_IFD, GPS_IFD, TIFF_UNIT
 
 _NATIVE: Literal["<", ">"] = "<" if sys.byteorder == "little" else ">"
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
@@ -30,7 +35,14 @@ _BYTES_PER_PAGE = 512  # of tags, at most
 _TILE = 256  # pixels
 _BUFFER = 16 << 20  # bytes that are compressed at once
 _MAX_SAMPLE_VALUE = 281
+_XMP, _PHOTOSHOP = 700, 34377
+# Bytes of a number, by the type of the tag, where that is more than one.
+_SIZES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+# Maker, model, date, artist and copyright, in EXIF as in TIFF.
+_EXIF_TEXTS = (271, 272, 306, 315, 33432)
 _SOFTWARE = 305
+# Tags of EXIF's own directories that hold for the original file only.
+_NOT_COPIED = (40965,)
 # Lengths that ImageJ's users write, in centimetres.
 _IMAGEJ_UNITS = {
     "nm": 1e-7, "um": 1e-4, "µm": 1e-4, "\N{GREEK SMALL LETTER MU}m": 1e-4, "\\u00b5m": 1e-4,
@@ -50,6 +62,7 @@ class _Plan:
     bits: int | None  # into which samples are packed, if not all of their dtype
     resolution: tuple[float, float] | None
     unit: int
+    bigtiff: bool = False
 
 
 @contextmanager
@@ -112,13 +125,16 @@ def create_tiff(
     text = len(plan.description or b"") + sum(
         len(data) for *_, data in (metadata.tiff.tags if metadata.tiff else ())
     )
+    # (EXIF's directories have another form there.)
     large = nbytes + pages * _BYTES_PER_PAGE + text > _CLASSIC_LIMIT
+    bigtiff = large and (not plan.imagej or nbytes // pages > _CLASSIC_LIMIT)
+    plan = replace(plan, bigtiff=bigtiff)
     arguments = _arguments(axes, dtype, samples, plan, metadata)
 
     with tifffile.TiffWriter(
         part,
         # Of an ImageJ file, only what its tags say must fit into 32 bits.
-        bigtiff=large and (not plan.imagej or nbytes // pages > _CLASSIC_LIMIT),
+        bigtiff=bigtiff,
         byteorder=plan.byteorder,
         ome=False,
         imagej=False,
@@ -146,6 +162,8 @@ def create_tiff(
                            "maxworkers": min(os.cpu_count() or 1, 8),
                            "buffersize": _BUFFER}  # fmt: skip
                 writer.write(data, shape=(pages, *page_shape), dtype=dtype, **how, **arguments)
+            writer.close()
+            _append_directories(part, metadata, plan)
             return
         in_tags = 1 if large and plan.imagej else pages
         offset, _ = writer.write(
@@ -155,6 +173,7 @@ def create_tiff(
         # One page's worth may be all that tifffile has made room for.
         file.truncate(max(part.stat().st_size, offset + nbytes))
         yield FileArray(path, cast(BinaryIO, file), full_shape, stored, offset)
+    _append_directories(part, metadata, plan)
 
 
 def _pages(shape: tuple[int, ...], axes: str) -> tuple[int, tuple[int, ...], int]:
@@ -259,8 +278,19 @@ def _arguments(
         tags.append((ORIENTATION, "H", 1, orientation, True))
     kept = header.tags if header is not None and plan.keep_tags else ()
     for code, kind, count, data in kept:
-        if kind == 2 or plan.imagej:  # text, or numbers in the byte order of this file
-            tags.append((code, kind, count, data, True))
+        if header is not None and header.byteorder != plan.byteorder:
+            data = _swapped(kind, data)
+        tags.append((code, kind, count, data, True))
+    for code, block in ((_XMP, metadata.xmp), (_PHOTOSHOP, metadata.photoshop)):
+        if block is not None:
+            tags.append((code, 1 if code == _XMP else 7, len(block), block, True))
+    for code in _directories(metadata, plan):
+        # tifffile leaves these out: so under another number at first, of the same place.
+        tags.append((code - 1, "I", 1, 0, True))
+    known = {code for code, *_ in tags}
+    for code, text in _texts_of_exif(metadata).items():
+        if code not in known:
+            tags.append((code, 2, 0, text, True))
     white = metadata.white if dtype.kind == "u" and plan.bits is None else None
     if white is not None and white < np.iinfo(dtype).max and white < 2**32:
         how = "I" if white >= 2**16 else "H"
@@ -286,10 +316,80 @@ def _arguments(
         "resolutionunit": plan.unit if plan.resolution is not None else None,
         "iccprofile": metadata.icc_profile,
         "extratags": tags,
-        "description": plan.description,
+        "description": plan.description or metadata.comment,
         "metadata": None,
         "software": False,
     }
+
+
+def _swapped(kind: int, data: bytes) -> bytes:
+    """Return a tag's values in the other byte order."""
+    size = _SIZES.get(int(kind), 1)
+    return np.frombuffer(data, f"u{size}").byteswap().tobytes() if size > 1 else data
+
+
+def _loaded_exif(metadata: ImageMetadata) -> PIL.Image.Exif:
+    exif = PIL.Image.Exif()
+    with (
+        warnings.catch_warnings(action="ignore"),
+        contextlib.suppress(SyntaxError, ValueError, struct.error, OSError),
+    ):
+        exif.load(metadata.exif or b"")
+    return exif
+
+
+def _texts_of_exif(metadata: ImageMetadata) -> dict[int, bytes]:
+    """Return the texts of EXIF's main directory that have their place in a TIFF file's."""
+    exif = _loaded_exif(metadata) if metadata.exif else {}
+    texts = {code: exif.get(code) for code in _EXIF_TEXTS}
+    return {
+        code: text.encode("ascii", "replace") + b"\0"
+        for code, text in texts.items()
+        if isinstance(text, str) and text
+    }
+
+
+def _directories(metadata: ImageMetadata, plan: _Plan) -> dict[int, dict[int, Any]]:
+    """Return EXIF's directories of the exposure and the place, if the file can have them."""
+    if metadata.exif is None or plan.bigtiff or plan.imagej:
+        return {}
+    exif = _loaded_exif(metadata)
+    found = {}
+    for code in (EXIF_IFD, GPS_IFD):
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.suppress(SyntaxError, ValueError, struct.error, OSError, KeyError),
+        ):
+            if values := exif.get_ifd(code):
+                found[code] = dict(values)
+    return found
+
+
+def _append_directories(part: Path, metadata: ImageMetadata, plan: _Plan) -> None:
+    """Put EXIF's directories at the end of a file, and where they lie into its tags."""
+    directories = _directories(metadata, plan)
+    if not directories:
+        return
+    places = {}
+    with part.open("r+b") as file:
+        for code, values in directories.items():
+            directory = PIL.TiffImagePlugin.ImageFileDirectory_v2(
+                prefix=b"MM" if plan.byteorder == ">" else b"II"
+            )
+            for tag, value in values.items():
+                if tag not in _NOT_COPIED:
+                    directory[tag] = value
+            places[code] = file.seek(0, os.SEEK_END)
+            if places[code] % 2:
+                file.write(b"\0")
+                places[code] += 1
+            file.write(directory.tobytes(places[code]))
+    with tifffile.TiffFile(part) as tiff:
+        entries = {code: tiff.pages.first.tags[code - 1].offset for code in places}
+    with part.open("r+b") as file:
+        for code, offset in entries.items():
+            file.seek(offset)
+            file.write(struct.pack(f"{plan.byteorder}HHII", code, 4, 1, places[code]))
 
 
 def _planes(raw: FileArray, page_shape: tuple[int, ...], axes: str) -> FileArray:

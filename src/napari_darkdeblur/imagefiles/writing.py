@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..atomic import atomic_write
 from .arrays import FileArray
-from .jpeg import write_jpeg
 from .metadata import FORMAT_OF_SUFFIX, FileFormat, ImageFile, ImageMetadata
-from .png import write_png
+from .photographs import profile_of_chunks, write_jpeg, write_png
 from .problems import ImageFileError, not_written
 from .tiff_reading import TIFF_DTYPES
 from .tiff_writing import create_tiff
+from .zarr_files import create_zarr, is_zarr
 
 
 def check_writable(
@@ -52,7 +53,7 @@ def check_writable(
 
     Returns
     -------
-    {"PNG", "JPEG", "TIFF"}
+    {"PNG", "JPEG", "TIFF", "ZARR"}
         The format.
 
     Raises
@@ -67,9 +68,9 @@ def check_writable(
     if file_format is None:
         raise ImageFileError(
             f"{path} has the ending {path.suffix!r}, from which no format follows; use "
-            ".png, .jpg or .tif."
+            ".png, .jpg, .tif or .zarr."
         )
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         raise ImageFileError(f"{path} is a folder; name the file to write.")
     if not path.parent.is_dir():
         raise ImageFileError(f"{path} cannot be written: there is no folder {path.parent}.")
@@ -123,7 +124,7 @@ def _check_shape(path: Path, file_format: FileFormat, shape: tuple[int, ...], ax
             "for each axis, and at least one pixel."
         )
     planes = math.prod(size for axis, size in zip(axes, shape, strict=True) if axis not in "YXS")
-    if file_format != "TIFF" and planes > 1:
+    if file_format not in ("TIFF", "ZARR") and planes > 1:
         raise ImageFileError(
             f"{path}: a {file_format} file holds one image, this is a stack of {planes} "
             f"(axes {axes}); write TIFF instead."
@@ -258,11 +259,15 @@ def create_image(
         axes = _stored_axes(axes, shape)
         check_writable(path, dtype=dtype, shape=shape, axes=axes, overwrite=overwrite)
     metadata = like.metadata if like is not None else ImageMetadata()
+    if file_format != "PNG" and metadata.icc_profile is None:
+        metadata = replace(metadata, icc_profile=profile_of_chunks(metadata))
     from_block: BaseException | None = None
     try:
         with atomic_write(path) as part:
             target: AbstractContextManager[NDArray[Any] | FileArray]
-            if file_format == "TIFF":
+            if file_format == "ZARR":
+                target = create_zarr(part, path, shape, dtype, axes, like)
+            elif file_format == "TIFF":
                 target = create_tiff(part, path, shape, dtype, axes, metadata)
             else:
                 target = _in_memory(part, file_format, shape, dtype, axes, metadata)

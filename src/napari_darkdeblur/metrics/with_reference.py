@@ -13,10 +13,11 @@ Conventions, the same for every function here:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from skimage.color import deltaE_cie76, gray2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from . import pixelwise
@@ -175,6 +176,21 @@ def ciede2000(restored: ArrayLike, reference: ArrayLike) -> ColourDifference:
     """
     difference = in_bands(pixelwise.colour_difference, checked_pair(restored, reference))
     return ColourDifference(float(difference.mean()), float(np.percentile(difference, 95)))
+
+
+def cie76(restored: ArrayLike, reference: ArrayLike) -> float:
+    """Return the mean CIE76 colour difference of two sRGB images, the distance in CIELAB.
+
+    Older than `ciede2000`, and what many papers mean by "Delta E". Conversion, parameters and
+    errors are those of `ciede2000`.
+    """
+
+    def distance(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+        lab = (rgb2lab(gray2rgb(image) if image.ndim == 2 else image) for image in (first, second))
+        found: NDArray[Any] = deltaE_cie76(*lab)
+        return found
+
+    return float(in_bands(distance, checked_pair(restored, reference)).mean())
 
 
 def compare(restored: ArrayLike, reference: ArrayLike) -> Comparison:

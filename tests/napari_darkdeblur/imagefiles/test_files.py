@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
+import psutil
 import pytest
 import tifffile
 
@@ -344,9 +345,14 @@ def test_the_contents_decide_not_the_name(tmp_path: Path):
             ),
             "stacks",
         ),
-        ("picture.gif", lambda path: rgb().save(path), "not a PNG, JPEG or TIFF"),
-        ("empty.png", lambda path: path.touch(), "not a PNG, JPEG or TIFF"),
-        ("text.tif", lambda path: path.write_text("text"), "not a PNG, JPEG or TIFF"),
+        (
+            "moving.gif",
+            lambda path: rgb().save(path, save_all=True, append_images=[rgb().rotate(90)]),
+            "animation of 2",
+        ),
+        ("film.mp4", lambda path: path.write_bytes(b"\0\0\0\x18ftypisom"), "is a video"),
+        ("empty.png", lambda path: path.touch(), "no image of a kind"),
+        ("text.tif", lambda path: path.write_text("text"), "no image of a kind"),
     ],
 )
 def test_what_cannot_be_restored_is_named(tmp_path: Path, name: str, write: Writer, says: str):
@@ -377,16 +383,21 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path):
         read_image(tmp_path)
 
 
-def test_a_picture_too_large_for_its_decoder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_pictures_of_any_size_are_read_if_memory_suffices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ):
-    rgb().save(tmp_path / "a.png")
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 48 * 64 // 2 - 1)
-    with pytest.raises(ImageFileError, match="megapixels"):
-        read_image(tmp_path / "a.png")
-    # Between once and twice Pillow's limit it would only warn, which is not passed on.
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 48 * 64 - 1)
-    assert read_image(tmp_path / "a.png").pixels.shape == (48, 64, 3)
+    path = tmp_path / f"a.{suffix}"
+    rgb().save(path)
+    # Pillow's own limit is far below what photographs have today.
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_image(path).pixels.shape == (*rgb().size[::-1], 3)
+    assert PIL.Image.MAX_IMAGE_PIXELS == 100
+    memory = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=10_000))
+    with pytest.raises(ImageFileError, match="GB of memory") as caught:
+        read_image(path)
+    assert_sentence(str(caught.value))
 
 
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path):

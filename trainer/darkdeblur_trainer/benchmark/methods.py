@@ -53,6 +53,8 @@ def model_method(model: LoadedModel, psf: str, tiling: str = "whole") -> Method:
                 model,
                 device,
                 axes="YX" if grey else "YXC",
+                # White is 1 however dark the picture is.
+                value_range=(0.0, 1.0),
                 tiling=tiling,
                 psf=given(pair),
                 light="srgb" if pair.linear_light else "linear",

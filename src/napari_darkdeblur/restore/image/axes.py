@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from .pixels import ColourModel, PixelError
 
 _COLOUR_OF_SAMPLES: dict[int, ColourModel] = {1: "grey", 3: "rgb", 4: "rgba"}
+# Planes that are guessed are not narrower than this, if all else is so many times as long.
+_NARROW = 32
+_NARROW_RATIO = 4
 # By the number of axes that are not colour.
 _GUESS = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 # With colour, C is taken, and time is what colour pictures are stacked along most.
@@ -116,7 +119,8 @@ class Axes:
         Raises
         ------
         AxesError
-            There are fewer than 2 axes or more than 5, or a length is 0 or unknown.
+            There are fewer than 2 axes or more than 5, or a length is 0 or unknown; or the
+            planes would be so narrow that their short side is rather an axis of channels.
         """
         shape = _known(shape)
         if len(shape) < 2:
@@ -131,7 +135,18 @@ class Axes:
                 f"The image has shape {shape}, too many axes to guess what they are; name them, "
                 "for instance axes='TCZYXS'."
             )
-        return cls(letters, shape)
+        guessed = cls(letters, shape)
+        narrow = min(guessed.height, guessed.width)
+        others = [max(guessed.height, guessed.width), *guessed.plane_shape[-1:]]
+        if guessed.plane_shape and narrow < _NARROW and _NARROW_RATIO * narrow <= min(others):
+            planes = f"{guessed.plane_count} planes of {guessed.width} × {guessed.height} pixels"
+            example = letters[:-3] + ("YXC" if guessed.width == narrow else "YCX")
+            raise AxesError(
+                f"The image has shape {shape}, which would be {planes}; that is too narrow to be "
+                f"guessed, so name the axes: axes={example!r} if the short one is channels, "
+                f"axes={letters!r} if it is not."
+            )
+        return guessed
 
     @property
     def colour_letter(self) -> str | None:

@@ -268,13 +268,7 @@ class ImageView:
 
     def strips(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read all values but alpha strip by strip, each as (plane, values of (h, w, C))."""
-        shape = self.height, self.width, self.axes.channels
-        for plane in range(self.plane_count):
-            for strip in _strips_of(shape, _SCANNED_AT_ONCE):
-                if self._stop is not None and self._stop.is_set():
-                    raise StoppedError
-                block = self._block(plane, strip, _WHOLE)
-                yield plane, self._colours(self.axes.to_hwc(block))
+        return read_strips(self.array, self.axes, self._stop)
 
     def _unit(self, values: NDArray[np.float64]) -> Planes:
         """Return values of the array as the network sees them; NaN stays."""
@@ -355,6 +349,35 @@ class ImageView:
             f"{count} of the image's values{where} are NaN or infinite; they were left as they "
             "are, and the network saw their nearest finite neighbours instead."
         )
+
+
+def read_strips(
+    array: PixelArray, axes: Axes, stop: threading.Event | None = None
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Read all values of an array but alpha strip by strip.
+
+    Parameters
+    ----------
+    array : PixelArray
+        The pixels.
+    axes : Axes
+        Their axes.
+    stop : threading.Event, optional
+        When it is set, reading ends with `StoppedError`.
+
+    Yields
+    ------
+    plane : int
+        Index of the plane that the strip is part of.
+    values : ndarray
+        (h, w, channels without alpha).
+    """
+    for plane in range(axes.plane_count):
+        for strip in _strips_of((axes.height, axes.width, axes.channels), _SCANNED_AT_ONCE):
+            if stop is not None and stop.is_set():
+                raise StoppedError
+            block = axes.to_hwc(np.asarray(array[axes.index(plane, strip, _WHOLE)]))
+            yield plane, block[..., :3] if axes.colour == "rgba" else block
 
 
 def _strips_of(shape: tuple[int, ...], most_values: int) -> Iterator[slice]:

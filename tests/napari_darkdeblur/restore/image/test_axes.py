@@ -194,3 +194,18 @@ def test_there_is_no_plane_beyond_the_last(shape: tuple[int, ...], plane: int):
 def test_regions_have_no_steps():
     with pytest.raises(ValueError, match="step"):
         Axes.guess((5, 6)).index(0, slice(0, 4, 2))
+
+
+@pytest.mark.parametrize("shape", [(70, 90, 5), (70, 5, 90), (64, 64, 10), (2, 512, 512, 31)])
+def test_planes_too_narrow_to_be_guessed_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(AxesError, match=r"axes=.*if the short one is channels") as caught:
+        Axes.guess(shape)
+    assert_sentence(str(caught.value))
+    example = str(caught.value).split("axes=")[1].split("'")[1]
+    named = Axes(example, shape)
+    assert min(named.height, named.width) > 32
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (5, 70, 90), (3, 7, 400), (400, 33, 300), (2, 8, 9)])
+def test_other_stacks_may_be_narrow(shape: tuple[int, ...]):
+    assert Axes.guess(shape).letters == "ZYX"
