@@ -223,8 +223,8 @@ def prepared(
 class Converted:
     """An array whose values are converted to another dtype as they are read.
 
-    A tile of a memory map comes 100 times as fast as by a dask array's ``astype``, in a tenth of the
-    memory; one of a zarr array five times as fast.
+    A tile of a memory map comes 100 times as fast as by a dask array's ``astype``, in a tenth of
+    the memory; one of a zarr array five times as fast.
     """
 
     def __init__(self, array: PixelArray, dtype: np.dtype[Any]) -> None:

@@ -110,7 +110,7 @@ def restore_in_tiles(
         model.network, height, width, 10**10, tiling=tiling, tile=tile, origin=origin
     )
     output = np.empty_like(image)
-    view = ImageView(image, "YXC")
+    view = ImageView(image, "YXC", "auto")
     io = PlaneIO(view, 0, output, model)
     with torch.inference_mode():
         list(restore_plane(model.network, chosen, io, io.bounds))
