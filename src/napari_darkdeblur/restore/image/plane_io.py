@@ -37,11 +37,11 @@ class PlaneIO:
     Parameters
     ----------
     view : ImageView
-        The image.
+        Image that the plane is of.
     plane : int
-        Which of its planes.
+        Index of the plane among the image's.
     output : Output
-        Where restored pixels go.
+        Array that takes the restored pixels.
     loaded : LoadedModel
         On the device that it runs on.
     guides : PlaneGuides, optional

@@ -72,9 +72,9 @@ class ImageView:
     Attributes
     ----------
     array : PixelArray
-        The pixels.
+        Pixels of the image.
     axes : Axes
-        Their axes.
+        Axes of the array.
     axes_guessed : bool
         Whether the axes were guessed.
     note_of_axes : str
@@ -359,9 +359,9 @@ def read_strips(
     Parameters
     ----------
     array : PixelArray
-        The pixels.
+        Pixels of the image.
     axes : Axes
-        Their axes.
+        Axes of the array.
     stop : threading.Event, optional
         When it is set, reading ends with `StoppedError`.
 

@@ -47,15 +47,15 @@ class MemoryFeatureStore:
     Parameters
     ----------
     feature : Feature
-        What is kept.
+        Feature map that is stored.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     dtype : torch.dtype
-        Of the features.
+        Data type of the features.
     storage_device : torch.device
         Device that stores the features.
     device : torch.device
-        Where `read` puts tiles.
+        Device that `read` copies tiles to.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class DiskFeatureStore:
     Parameters
     ----------
     feature : Feature
-        What is kept.
+        Feature map that is stored.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     dtype : torch.dtype
-        Of the features.
+        Data type of the features.
     folder : pathlib.Path
-        Where the file is.
+        Folder that the file is made in.
     device : torch.device
-        Where `read` puts tiles.
+        Device that `read` copies tiles to.
 
     Raises
     ------
@@ -193,11 +193,11 @@ def make_feature_store(
     feature, height, width, dtype
         See `MemoryFeatureStore`.
     storage : {"memory", "host", "disk"}
-        See `Plan`.
+        Where the feature map is stored, see `Plan`.
     scratch : pathlib.Path or None
-        See `ScratchFolder`.
+        Folder for files, see `ScratchFolder`.
     device : torch.device
-        Where the network runs.
+        Device that the network runs on.
     """
     if storage == "disk":
         folder = ScratchFolder(scratch).path

@@ -78,7 +78,7 @@ def peak_bytes(compute: Callable[[], object], device: torch.device) -> int:
     compute : callable
         Makes its inputs itself if they are to be counted.
     device : torch.device
-        Where it computes.
+        Device that the function computes on.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -118,7 +118,7 @@ def default_budget(device: torch.device, reserved: int = 0) -> int:
     Parameters
     ----------
     device : torch.device
-        Whose memory.
+        Device whose memory is taken.
     reserved : int
         Bytes that will be taken in any case. They are part of the result, and do not count
         towards the share of free memory that is taken.

@@ -81,9 +81,9 @@ def make_plan(
         On the device and in the precision that it will be run with. It is measured the first
         time.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     budget : int
-        Bytes of memory that restoring may take.
+        Bytes of memory that restoring may take, ``reserved`` included.
     tiling : {"auto", "whole", "exact", "local", "fast"}
         The mode; ``"auto"`` is ``"whole"`` where that fits the budget and does not take so
         long that nobody could watch or stop it, else ``"exact"``.
@@ -91,7 +91,7 @@ def make_plan(
         Side of a tile in pixels, of the finest stages; the default is what fits. With it,
         ``"auto"`` is ``"exact"``.
     origin : tuple of int
-        Where four tiles meet.
+        Row and column of a corner where four tiles meet.
     reserved : int
         Bytes that are taken besides: the output, for instance.
     scratch : pathlib.Path, optional
@@ -115,7 +115,7 @@ def make_plan(
         The scratch folder cannot be written to.
     """
     if tile is not None and tile < 1:
-        raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
+        raise BudgetError(f"Tile size must be at least 1 pixel (got {tile} pixels).")
     planner = _Planner(net, height, width, budget, reserved, origin, ScratchFolder(scratch))
     if kernel is not None:
         planner.guides = _Guides.of(
@@ -472,9 +472,9 @@ class _Guides:
     blocks : list of Rectangle
         Blocks in which they are made.
     peak : int
-        Bytes while one is made.
+        Greatest number of bytes in use while a block is made.
     seconds : float
-        Time of all.
+        Time that all blocks take.
     """
 
     blocks: list[Rectangle]
@@ -502,11 +502,11 @@ class _Requirements:
     Parameters
     ----------
     peak : int
-        Bytes while it runs.
+        Greatest number of bytes in use while it runs.
     result : int
-        Bytes of its result.
+        Number of bytes of its result.
     seconds : float
-        Time.
+        Time that it takes.
     """
 
     peak: int
@@ -515,12 +515,12 @@ class _Requirements:
 
 
 def sample_regions(bounds: Rectangle, multiple: int, per_side: int) -> list[Rectangle]:
-    """Return squares, evenly spread over a plane, from which mode "fast" takes its gates.
+    """Return squares, evenly spread over a plane, from which mode "fast" takes its channel scales.
 
     Parameters
     ----------
     bounds : Rectangle
-        The whole plane.
+        Rectangle of the whole plane.
     multiple : int
         Number that positions and sizes are multiples of.
     per_side : int
