@@ -105,7 +105,7 @@ def follows_guide(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, pixels in (("_BLOCK", 32), ("_FADE", 8), ("_MARGIN", 8)):
+    for name, pixels in (("BLOCK", 32), ("FADE", 8), ("MARGIN", 8)):
         monkeypatch.setattr(guides, name, pixels)
 
 
@@ -162,7 +162,7 @@ def test_blocks_fade_into_each_other_without_a_step(monkeypatch: pytest.MonkeyPa
         return float(np.sqrt(np.square(steps).mean(axis=(0, 1))).max())
 
     faded = largest_step(guides_of(image, psf, linear_light=False))
-    monkeypatch.setattr(guides, "_FADE", 2)
+    monkeypatch.setattr(guides, "FADE", 2)
     cropped = largest_step(guides_of(image, psf, linear_light=False))
     assert faded < 0.5 * cropped
 
@@ -180,7 +180,7 @@ def test_tiles_do_not_show(
 ):
     image, model = scene(height, width, 3), models[count]
     with pytest.MonkeyPatch.context() as patch:
-        for name, pixels in (("_BLOCK", 32), ("_FADE", 8), ("_MARGIN", 8)):
+        for name, pixels in (("BLOCK", 32), ("FADE", 8), ("MARGIN", 8)):
             patch.setattr(guides, name, pixels)
         options = {"psf": SHAKE, "device": "cpu"}
         in_one = {"tiling": "whole"} if tiling == "exact" else {"tiling": tiling, "tile": 10**6}

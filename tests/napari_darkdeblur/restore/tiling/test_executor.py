@@ -401,14 +401,13 @@ def test_tiles_that_are_written_one_later_are_all_written(
 
     original = PlaneIO.__init__
 
-    def beside(self, *args):
-        original(self, *args)
-        self._beside = True
+    def asynchronous(self, *args):
+        original(self, *args, asynchronous=True)
 
     image = scene(100, 90)
     expected = deblur(image, model, "cpu", tiling="exact", tile=32)
     empty = torch.empty
-    monkeypatch.setattr(PlaneIO, "__init__", beside)
+    monkeypatch.setattr(PlaneIO, "__init__", asynchronous)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(
         torch, "empty", lambda *args, pin_memory=False, **kwargs: empty(*args, **kwargs)
