@@ -196,10 +196,10 @@ def test_the_network_sees_the_guides_of_the_picture(model: LoadedModel):
     made = deconvolved(picture, torch.from_numpy(SHAKE.kernel.copy())[None])
     with torch.no_grad():
         expected = model.network(torch.cat([picture, made], dim=1))[0].permute(1, 2, 0).numpy()
-    restored = deblur(image, model, "cpu", psf=SHAKE)
+    restored = deblur(image, model, "cpu", psf=SHAKE, value_range="dtype")
     # Guides are kept in half precision.
     np.testing.assert_allclose(restored, expected.clip(0, 1), atol=2e-3)
-    without = deblur(image, model, "cpu")
+    without = deblur(image, model, "cpu", value_range="dtype")
     assert np.abs(without - restored).max() > 0.01
 
 
@@ -271,7 +271,8 @@ def test_lazy_images_are_read_in_parts(model: LoadedModel, small_blocks: None):
     image = scene(200, 210)
     expected = deblur(image, model, "cpu", psf=SHAKE, value_range=(0, 1))
     lazy = Lazy((image * 255).astype(np.uint8), 100 * 110)
-    restored = deblur(lazy, model, "cpu", psf=SHAKE, tiling="exact", tile=32, light="linear")
+    options = {"tiling": "exact", "tile": 32, "light": "linear", "value_range": (0, 255)}
+    restored = deblur(lazy, model, "cpu", psf=SHAKE, **options)
     assert np.abs(restored / 255 - expected).max() < 0.1
 
 
@@ -300,7 +301,7 @@ def test_a_result_lies_where_its_image_lay(follows_guide: LoadedModel):
     given[3:14, 12] = 2
     psf = PSF.from_array(given)
     blurred = signal.fftconvolve(sharp, psf.kernel, mode="same").clip(0, 1).astype(np.float32)
-    restored = deblur(blurred, follows_guide, "cpu", psf=given, light="linear")
+    restored = deblur(blurred, follows_guide, "cpu", psf=given, light="linear", value_range="dtype")
     assert np.abs(restored - sharp).mean() < 0.9 * np.abs(blurred - sharp).mean()
     for row, column in spots:
         window = slice(row - 25, row + 26), slice(column - 25, column + 26)
@@ -342,7 +343,8 @@ def test_the_predicted_peak_is_never_less_than_the_real_one(
     predicted = chosen.peak_bytes - chosen.fixed_bytes
     assert tracker.peak <= predicted
     assert predicted < 3 * tracker.peak + 20_000_000
-    assert (chosen.storage["guides"] != "memory") == short
+    if tiling == "fast":  # in the others they may be too small to be worth moving
+        assert (chosen.storage["guides"] != "memory") == short
 
 
 def test_blocks_count_as_progress_and_can_be_cancelled_between(
