@@ -47,7 +47,7 @@ class FilePair:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlaneMeasurement:
     """What was measured of a plane.
 
     Parameters
@@ -101,7 +101,7 @@ def plan_pairs(restored: Path, reference: Path) -> list[FilePair]:
 
 def measure_pair(
     pair: FilePair, axes: str | None = None, limits: Limits | None = None
-) -> Iterator[Row]:
+) -> Iterator[PlaneMeasurement]:
     """Measure an image against its reference, plane by plane.
 
     Parameters
@@ -116,7 +116,7 @@ def measure_pair(
 
     Yields
     ------
-    Row
+    PlaneMeasurement
         One for each plane.
 
     Raises
@@ -137,7 +137,7 @@ def measure_pair(
             )
         for plane in range(restored.plane_count):
             numbers = measure(_pixels(restored, plane), _pixels(reference, plane))
-            yield Row(pair.name, restored.describe(plane), numbers)
+            yield PlaneMeasurement(pair.name, restored.describe(plane), numbers)
 
 
 def mean_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -148,12 +148,12 @@ def mean_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def format_table(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[PlaneMeasurement]) -> str:
     """Return a table for people.
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of PlaneMeasurement
         Of one image or more, at least one row.
 
     Returns
@@ -206,7 +206,7 @@ def check_csv(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     """Write a table for programs: a line for each plane, all digits, no means.
 
     What an image is too small for is left empty; what it does not tell is ``nan``, and the PSNR

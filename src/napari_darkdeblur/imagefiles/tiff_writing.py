@@ -158,7 +158,8 @@ def create_tiff(
                     # tifffile compresses in threads, and reads ahead no more than these.
                     tile = tuple(min(_TILE, -(-size // 16) * 16) for size in planes.shape[1:3])
                     data = _tiles(planes, tile)
-                    how = {"tile": tile, "compression": "zlib", "predictor": True,
+                    how = {"tile": tile, "compression": "zlib",
+                           "predictor": dtype.kind == "f" or dtype.itemsize <= 4,
                            "maxworkers": min(os.cpu_count() or 1, 8),
                            "buffersize": _BUFFER}  # fmt: skip
                 writer.write(data, shape=(pages, *page_shape), dtype=dtype, **how, **arguments)

@@ -75,7 +75,9 @@ def models(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> dict
     few, all_of_them = GUIDE_COUNTS
     return {
         few: model,
-        all_of_them: guided_model(tmp_path_factory.mktemp("more"), guides=all_of_them),
+        all_of_them: guided_model(
+            tmp_path_factory.mktemp("more"), guides=all_of_them, fuse_guides=True
+        ),
     }
 
 

@@ -25,7 +25,7 @@ from .pixels import (
     Planes,
     check_dtype,
 )
-from .ranges import ValueRange, choose_range
+from .ranges import ValueRange, choose_range, default_full_scale
 
 _WHOLE = slice(None)
 # How many values are read at a time in a scan: 16 MiB in double precision.
@@ -49,10 +49,10 @@ class ImageView:
     value_range : {"auto", "dtype", "data", "percentile"} or tuple of float
         Which values are black and white.
 
-        - ``"auto"``: the full scale for uint8, and for what has another ``full_scale`` than
-          its dtype, if the image lies within and uses at least 5 % of it (between the 0.1 and
-          99.9 percentiles); otherwise ``"percentile"``. For a 12-bit camera's values in uint16
-          or for floats in any units, the dtype's range means nothing.
+        - ``"auto"``: the full scale of uint8, of floats (0 to 1), of colour images, and of what
+          has another ``full_scale`` than its dtype, if the image lies within and uses at least
+          5 % of it (between the 0.1 and 99.9 percentiles); otherwise ``"percentile"``. For a
+          12-bit camera's values in uint16, or for floats in other units, it means nothing.
         - ``"dtype"``: the full scale. Values outside are an error.
         - ``"data"``: the least and the greatest finite value of the whole image.
         - ``"percentile"``: its 0.1 and 99.9 percentiles (see `value_statistics`), or
@@ -143,6 +143,7 @@ class ImageView:
 
         colours = 1 if self.axes.colour == "grey" else 3
         count = self.axes.pixel_count * colours
+        full_scale = full_scale or default_full_scale(self.dtype, self.axes.colour)
         chosen = choose_range(self.strips, self.dtype, count, value_range, full_scale)
         self.black, self.white, self.range_text = chosen.black, chosen.white, chosen.text
         self.range_guessed = chosen.guessed

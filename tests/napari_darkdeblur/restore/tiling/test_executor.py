@@ -179,7 +179,7 @@ def test_fast_has_no_seams(models, name, height, width, tile, origin):
     np.testing.assert_allclose(tiled, in_one_tile, rtol=0, atol=1e-5)
 
 
-def test_fast_has_no_seams_with_gates_from_several_samples(model: LoadedModel):
+def test_fast_has_no_seams_with_averages_of_several_samples(model: LoadedModel):
     image = scene(420, 600)
     chosen = make_plan(model.network, 420, 600, 10**10, tiling="fast", tile=130)
     assert len(chosen.sample) > 1
@@ -188,7 +188,7 @@ def test_fast_has_no_seams_with_gates_from_several_samples(model: LoadedModel):
     np.testing.assert_allclose(tiled, in_one_tile, rtol=0, atol=1e-5)
 
 
-def test_the_gates_matter_here(model: LoadedModel):
+def test_the_channel_scales_matter_here(model: LoadedModel):
     """Tiles restored on their own would differ, so the tests above could fail."""
     image = scene(120, 120)
     whole = deblur(image, model, "cpu", tiling="whole")
@@ -196,14 +196,15 @@ def test_the_gates_matter_here(model: LoadedModel):
     assert np.abs(alone[:, :20] - whole[:, :20]).max() > 2e-3
 
 
-def test_local_means_follow_the_place(model: LoadedModel):
+def test_local_averages_follow_the_place(model: LoadedModel):
+    local_tiles = {"tiling": "local", "tile": 128, "value_range": "dtype"}
     image = scene(64, 640)
     image[:, :320] = 0.5  # half of it is flat
-    local = deblur(image, model, "cpu", tiling="local", tile=128)
-    whole = deblur(image, model, "cpu", tiling="whole")
+    local = deblur(image, model, "cpu", **local_tiles)
+    whole = deblur(image, model, "cpu", tiling="whole", value_range="dtype")
     assert np.abs(local - whole).max() > 2e-3
     # Within one window of the border nothing of the other half is seen.
-    flat = deblur(image[:, :320], model, "cpu", tiling="local", tile=128)
+    flat = deblur(image[:, :320], model, "cpu", **local_tiles)
     np.testing.assert_allclose(local[:, :160], flat[:, :160], rtol=0, atol=1e-4)
 
 
