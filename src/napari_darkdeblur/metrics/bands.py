@@ -13,7 +13,7 @@ from ..errors import StoppedError
 from .pixelwise import Values
 
 # Colour differences take some 300 bytes for each pixel while they are computed.
-_PIXELS_OF_BAND = 2**18
+PIXELS_OF_BAND = 2**18
 
 
 def in_bands(
@@ -55,6 +55,6 @@ def in_bands(
 
 
 def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    rows = max(1, _PIXELS_OF_BAND // width)
+    rows = max(1, PIXELS_OF_BAND // width)
     for top in range(0, height, rows):
         yield top, min(top + rows, height)

@@ -31,11 +31,11 @@ class Metric:
     Parameters
     ----------
     key : str
-        What it is called in code.
+        Name in code.
     label : str
-        What it is called in tables and files, with its unit.
+        Name in tables and files, with its unit.
     description : str
-        One sentence for people.
+        Sentence that says what the metric means.
     better : {"higher", "lower", "neither"}
         Which values are better, if that can be said at all.
     digits : int
@@ -232,7 +232,7 @@ def measure(
     reference : array-like, optional
         The sharp image that it should be.
     original : array-like, optional
-        What was restored.
+        Image that was restored.
     stop : threading.Event, optional
         When it is set, no further metric is measured.
 

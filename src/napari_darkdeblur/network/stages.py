@@ -362,7 +362,7 @@ def run_stages(
     Returns
     -------
     residual : Tensor
-        (N, 3, H, W).
+        Residual, (N, 3, H, W).
     channel_scales : dict of str to Tensor
         Channel scales that were given or pooled over the batch.
     """
