@@ -11,7 +11,7 @@ from ...rectangle import Rectangle
 from ..units import format_bytes, format_duration
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
-Mode = Literal["whole", "exact", "local", "fast"]
+TilingMode = Literal["whole", "exact", "local", "fast"]
 Storage = Literal["memory", "host", "disk", "recompute"]
 
 TILINGS: tuple[Tiling, ...] = ("auto", "whole", "exact", "local", "fast")
@@ -51,7 +51,7 @@ class Plan:
         Squares that mode ``"fast"`` takes its channel scales from.
     """
 
-    mode: Mode
+    mode: TilingMode
     tiles: Mapping[str, list[Rectangle]]
     storage: Mapping[str, Storage] = field(default_factory=dict)
     peak_bytes: int = 0

@@ -24,7 +24,7 @@ from ..units import format_bytes
 from .costs import Costs, measure_costs, measure_guides
 from .feature_store import ScratchFolder
 from .memory import default_budget
-from .plan import LOCAL_BLOCK, Mode, Plan, Storage, Tiling, required_outputs
+from .plan import LOCAL_BLOCK, Plan, Storage, Tiling, TilingMode, required_outputs
 from .tiles import tile_grid
 
 # Larger tiles bring nothing; on a GPU, small ones do not keep it busy.
@@ -251,7 +251,7 @@ class _Planner:
         return self._within_budget(self._guided(plan, storage))
 
     def _tile_sides(
-        self, mode: Mode, tile: int | None, align: int, storage: Mapping[str, Storage]
+        self, mode: TilingMode, tile: int | None, align: int, storage: Mapping[str, Storage]
     ) -> dict[str, int]:
         """Return the side of each stage's tiles, by the stage's name."""
 
@@ -320,7 +320,7 @@ class _Planner:
         )
 
     def _spill(
-        self, storage: Mapping[str, Storage], sides: Mapping[str, int], mode: Mode
+        self, storage: Mapping[str, Storage], sides: Mapping[str, int], mode: TilingMode
     ) -> dict[str, Storage]:
         """Move features out of memory, the largest first, until the rest fits."""
         storage = dict(storage)
@@ -365,7 +365,7 @@ class _Planner:
         return "memory" if name == GUIDES else "recompute"
 
     def _requirements(
-        self, stage: Stage, size: tuple[int, int], storage: Mapping[str, Storage], mode: Mode
+        self, stage: Stage, size: tuple[int, int], storage: Mapping[str, Storage], mode: TilingMode
     ) -> _Requirements:
         """Return what running a stage on a tile takes, with all that is computed for it."""
         outer = self._outer_size(size, stage.halo)
@@ -389,7 +389,7 @@ class _Planner:
         return _Requirements(peak, made, seconds)
 
     def _read(
-        self, name: str, size: tuple[int, int], storage: Mapping[str, Storage], mode: Mode
+        self, name: str, size: tuple[int, int], storage: Mapping[str, Storage], mode: TilingMode
     ) -> _Requirements:
         """Return what having a feature on a region takes."""
         size = min(size[0], self.height), min(size[1], self.width)

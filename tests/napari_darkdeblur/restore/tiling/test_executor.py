@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from napari_darkdeblur import GeneratorConfig, deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel
-from napari_darkdeblur.rectangle import Rectangle
 from napari_darkdeblur.restore import (
     BudgetError,
     Event,
@@ -132,12 +131,6 @@ def test_tiles_cover_every_pixel_once(rows, columns, tile, origin, align):
         assert 0 < region.height <= max(tile + align, align)
         covered[region.top : region.bottom, region.left : region.right] += 1
     assert (covered == 1).all()
-
-
-def test_a_region_grows_to_multiples_of_the_stride_and_not_beyond_the_image():
-    bounds = Rectangle(0, 0, 64, 96)
-    assert Rectangle(16, 32, 16, 16).expanded(5, 8, bounds) == Rectangle(8, 24, 32, 32)
-    assert Rectangle(0, 80, 64, 16).expanded(40, 8, bounds) == Rectangle(0, 40, 64, 56)
 
 
 # --- the result
