@@ -8,6 +8,7 @@ SIGHUP and SIGTERM.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` and ``--version``.
     """
+    # What tifffile finds wrong with a file is told by a sentence, if it matters.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with _signals_unwind():
         return _run(argv)
 

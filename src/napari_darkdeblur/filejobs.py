@@ -215,12 +215,15 @@ def common_ranges(
         left out: they are told when it is their turn.
     """
     from .restore import PixelError, choose_range
+    from .restore.image.ranges import default_full_scale
 
     kinds: dict[tuple[str, tuple[float, float] | None], dict[Path, int]] = {}
     for source in sources:
         with suppress(DarkDeblurError, OSError), _opened(source, options, series) as (image, axes):
             count = axes.pixel_count * (1 if axes.colour == "grey" else 3)
-            key = np.dtype(image.pixels.dtype).name, image.as_options().get("full_scale")
+            dtype = np.dtype(image.pixels.dtype)
+            full_scale = image.as_options().get("full_scale")
+            key = dtype.name, full_scale or default_full_scale(dtype, axes.colour)
             kinds.setdefault(key, {})[source] = count
 
     def strips_of(paths: Iterable[Path]) -> Iterator[tuple[int, NDArray[Any]]]:

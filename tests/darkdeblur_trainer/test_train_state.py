@@ -36,6 +36,7 @@ def trained(config: GeneratorConfig) -> DarkDeblurNet:
         {"decoder_blocks": (0, 2)},
         {"decoder_blocks": (1, 1)},
         {"guides": 3},
+        {"guides": 3, "fuse_guides": True},
         {"guides": 3, "encoder_blocks": (2, 2, 4), "decoder_blocks": (1, 2)},
     ],
     ids=str,
@@ -53,12 +54,13 @@ def test_a_grown_network_computes_what_the_smaller_one_does(changes: dict):
 
 
 def test_what_was_added_can_learn():
-    target = DarkDeblurNet(larger(guides=1, encoder_blocks=(1, 1, 2)))
+    target = DarkDeblurNet(larger(guides=1, fuse_guides=True, encoder_blocks=(1, 1, 2)))
     grow_into(target, trained(SMALL))
     (target(torch.rand(2, 6, 32, 32)) - torch.rand(2, 3, 32, 32)).abs().mean().backward()
     added = target.encoder[2][1]
     assert added.convs[-1].weight.grad.abs().max() > 0
     assert target.stem.weight.grad[:, 12:].abs().max() > 0
+    assert target.head.weight.grad[12:].abs().max() > 0
 
 
 def test_a_new_level_takes_over_all_other_weights():

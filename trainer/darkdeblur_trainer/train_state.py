@@ -164,14 +164,15 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
         them.
     """
     new, old = target.config, source.config
-    fixed = set(type(new).model_fields) - {"encoder_blocks", "decoder_blocks", "levels", "guides"}
+    grown = {"encoder_blocks", "decoder_blocks", "levels", "guides", "fuse_guides"}
+    fixed = set(type(new).model_fields) - grown
     for name in sorted(fixed):
         if getattr(new, name) != getattr(old, name):
             raise ValueError(
                 f"their network has {name} {getattr(old, name)!r}, the configuration's "
                 f"{getattr(new, name)!r}."
             )
-    for name in ("levels", "guides"):
+    for name in ("levels", "guides", "fuse_guides"):
         if getattr(old, name) > getattr(new, name):
             raise ValueError(
                 f"their network has {getattr(old, name)} {name}, the configuration's only "
@@ -205,11 +206,12 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
         assert isinstance(up, Upsample)
         up.expand.weight.zero_()
     state = source.state_dict()
-    if new.guides > old.guides:
-        # The stem folds each channel's square of pixels into channels that lie side by side.
-        stem = torch.zeros_like(target.stem.weight)
-        stem[:, : state["stem.weight"].shape[1]] = state["stem.weight"]
-        state["stem.weight"] = stem
+    # Stem and head fold each channel's square of pixels into channels that lie side by side: those
+    # of further guides, and of their weights, come last.
+    for name in ("stem.weight", "head.weight", "head.bias"):
+        larger = torch.zeros_like(target.get_parameter(name))
+        larger[tuple(slice(size) for size in state[name].shape)] = state[name]
+        state[name] = larger
     target.load_state_dict({**target.state_dict(), **state})
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..weights import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
+from ..weights import AUTO_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ..network import LoadedModel
@@ -20,8 +20,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=AUTO_MODEL,
         metavar="NAME",
         help="a model's name (see darkdeblur models), the path of a .safetensors file, or auto "
-        f"(the default): {THOROUGH_MODEL}, if it is there, on a GPU or for small images, else "
-        f"{DEFAULT_MODEL}",
+        f"(the default): {DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--device",
@@ -51,10 +50,10 @@ def add_range_and_axes(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="R",
         help="the values of black and of white: LO,HI such as 0,4095 for 12 bits "
-        "(--range=-1,1 if LO is negative); auto (the default): dtype for 8-bit images that use "
-        "at least 5 %% of it, else percentile; dtype: 0 and the greatest value of the bit depth "
-        "for integers, 0 and 1 for floats; data: the least and the greatest value of the whole "
-        "image; percentile: its 0.1 and 99.9 percentiles",
+        "(--range=-1,1 if LO is negative); auto (the default): dtype for 8-bit images, colour "
+        "images and floats in 0..1, if they use at least 5 %% of it, else percentile; dtype: 0 and "
+        "the greatest value of the bit depth for integers, 0 and 1 for floats; data: the least and "
+        "the greatest value of the whole image; percentile: its 0.1 and 99.9 percentiles",
     )
     parser.add_argument(
         "--axes",

@@ -91,7 +91,8 @@ def read_photograph(path: Path, kind: str) -> ImageFile:
 def _opened(path: Path, kind: str) -> Iterator[PIL.Image.Image]:
     """Open a file with Pillow, however many pixels it has."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        # Of the size, and of damaged metadata, which are kept as they are.
+        warnings.simplefilter("ignore")
         with _without_limit:
             limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
             try:

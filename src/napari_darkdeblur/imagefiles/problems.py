@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise ImageFileError(f"{path} is too large for this machine's memory.") from error
     except Exception as error:
-        # Decoders raise anything at all on damaged files.
-        raise ImageFileError(
-            f"{path} cannot be read, it is damaged or incomplete ({one_line(error)})."
-        ) from error
+        # Decoders raise anything at all on damaged files, of which only some is for people.
+        internal = isinstance(error, (AttributeError, LookupError, TypeError, AssertionError))
+        why = "" if internal else f" ({one_line(error)})"
+        raise ImageFileError(f"{path} cannot be read, it is damaged or incomplete{why}.") from error

@@ -45,6 +45,10 @@ class GeneratorConfig(BaseModel):
         Number of images that the network is given beside the picture: versions of it that were
         deconvolved with a known blur kernel, see `deconvolved`. 0: the picture alone, as in
         the paper.
+    fuse_guides : bool
+        Whether the network says, pixel by pixel, also how much of each guide's difference from
+        the picture is added to the result. Without it all of a guide has to pass through the
+        network's features.
     channel_attention : bool
         Squeeze-excitation residual of the dense-attention block (eqs. 2-5). Off, the
         block's plain input is the residual (Table 4, "Base" and "CG").
@@ -72,6 +76,7 @@ class GeneratorConfig(BaseModel):
     encoder_blocks: tuple[Blocks, ...] = ()
     decoder_blocks: tuple[Blocks, ...] = ()
     guides: Annotated[int, Field(ge=0, le=8)] = 0
+    fuse_guides: bool = False
     channel_attention: bool = True
     contextual_gate: bool = True
     attention_reduction: Annotated[int, Field(ge=1, le=512)] = 16
@@ -123,6 +128,7 @@ class GeneratorConfig(BaseModel):
             encoder_blocks=(1, 1, 2, 4),
             decoder_blocks=(0, 1, 2),
             guides=5,
+            fuse_guides=True,
         )
 
     @property
@@ -134,6 +140,11 @@ class GeneratorConfig(BaseModel):
     def input_channels(self) -> int:
         """Channels of the input: three of the picture, and three of each guide."""
         return 3 * (1 + self.guides)
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the head: three of the residual, and each guide's weight if it fuses them."""
+        return 3 + (self.guides if self.fuse_guides else 0)
 
     @property
     def unshuffle_factor(self) -> int:

@@ -63,7 +63,7 @@ class DarkDeblurNet(nn.Module):
             self._blocks(width, count)
             for width, count in zip(widths[:-1], config.decoder_blocks, strict=True)
         )
-        self.head = nn.Conv2d(widths[0], 3 * area, kernel_size=1)
+        self.head = nn.Conv2d(widths[0], config.output_channels * area, kernel_size=1)
         self._start_near_identity()
         self.register_load_state_dict_pre_hook(_rename_old_tensors)  # type: ignore[no-untyped-call]
 

@@ -240,7 +240,7 @@ class _LastDecoderStage(_DecoderStage):
 
     def __init__(self, net: DarkDeblurNet, path: _Path, level: int) -> None:
         super().__init__(net, path, level)
-        self.outputs = (Feature(RESIDUAL, 3, 1),)
+        self.outputs = (Feature(RESIDUAL, net.config.output_channels, 1),)
 
     def __call__(self, given: StageInput) -> dict[str, Tensor]:
         return {RESIDUAL: _head(self.net, self._upsampled(given))}
@@ -251,7 +251,7 @@ class _HeadStage(_BlockStage):
 
     def __init__(self, net: DarkDeblurNet, path: _Path) -> None:
         super().__init__(net, path, 0, len(getattr(net, path)[0]) - 1)
-        self.outputs = (Feature(RESIDUAL, 3, 1),)
+        self.outputs = (Feature(RESIDUAL, net.config.output_channels, 1),)
 
     def __call__(self, given: StageInput) -> dict[str, Tensor]:
         x = self.block(given.source, given.channel_scale)
@@ -259,8 +259,33 @@ class _HeadStage(_BlockStage):
 
 
 def _head(net: DarkDeblurNet, x: Tensor) -> Tensor:
-    """Map the finest level's features to the residual, in pixels of the image."""
+    """Map the finest level's features to the head's channels, in pixels of the image."""
     return F.pixel_shuffle(net.head(x), net.config.unshuffle_factor)
+
+
+def fused(output: Tensor, image: Tensor) -> Tensor:
+    """Return the residual that follows from the head's output and the guides.
+
+    Parameters
+    ----------
+    output : Tensor
+        (N, 3, H, W), the residual itself; or (N, 3 + guides, H, W), with each guide's weight.
+    image : Tensor
+        Pictures (N, 3, H, W), which take the guides' place, or pictures and guides
+        (N, 3 (1 + guides), H, W).
+
+    Returns
+    -------
+    Tensor
+        (N, 3, H, W): what is to be added to the pictures.
+    """
+    residual, weights = output[:, :3], output[:, 3:]
+    if weights.shape[1] == 0 or image.shape[1] == 3:
+        return residual
+    picture, *guides = torch.split(image, 3, dim=1)
+    for index, guide in enumerate(guides):
+        residual = residual + weights[:, index : index + 1] * (guide - picture)
+    return residual
 
 
 def _block_input(net: DarkDeblurNet, path: _Path, level: int, index: int) -> Feature:
@@ -285,7 +310,8 @@ def stages_of(net: DarkDeblurNet) -> tuple[Stage, ...]:
     Returns
     -------
     tuple of Stage
-        Each takes the image or what an earlier one makes; the last makes ``"residual"``.
+        Each takes the image or what an earlier one makes; the last makes ``"residual"``, of which
+        `fused` makes what is added to the picture.
     """
     config = net.config
     coarsest = config.levels - 1
@@ -336,7 +362,7 @@ def run_stages(
     Returns
     -------
     residual : Tensor
-        (N, 3, H, W).
+        Residual, (N, 3, H, W).
     channel_scales : dict of str to Tensor
         Channel scales that were given or pooled over the batch.
     """
@@ -357,7 +383,7 @@ def run_stages(
         later = stages[index + 1 :]
         needed = {RESIDUAL, *(s.source for s in later), *(s.skip for s in later if s.skip)}
         features = {name: value for name, value in features.items() if name in needed}
-    return features[RESIDUAL], scales
+    return fused(features[RESIDUAL], image), scales
 
 
 class FeatureGraph:
@@ -417,7 +443,8 @@ class FeatureGraph:
 
     def _reads(self, stage: Stage, stored: Collection[str]) -> set[str]:
         names = {stage.source} | ({stage.skip} if stage.skip is not None else set())
-        found = {GUIDES} & set(stored) if IMAGE in names else set()
+        fuses = any(o.name == RESIDUAL and o.channels > 3 for o in stage.outputs)
+        found = {GUIDES} & set(stored) if fuses or IMAGE in names else set()
         for name in names - {IMAGE}:
             found |= {name} if name in stored else self._reads(self.producer[name], stored)
         return found

@@ -70,13 +70,13 @@ class LoadedModel:
     name : str
         File name without its ending.
     path : pathlib.Path
-        Where it was read from.
+        File that it was read from.
     sha256 : str
-        Of the file's bytes, in hexadecimal.
+        SHA-256 of the file's bytes, in hexadecimal.
     network : DarkDeblurNet
-        In evaluation mode, fp32, on the CPU.
+        Network, in evaluation mode, in fp32 and on the CPU.
     card : ModelCard
-        The file's header.
+        Contents of the header.
     """
 
     name: str
@@ -128,7 +128,7 @@ def save_weights(
     path : path-like
         Must end in ``.safetensors``.
     net : DarkDeblurNet
-        On any device.
+        Network, on any device.
     provenance, summary, licence
         See `ModelCard`.
     dtype : torch.dtype
@@ -165,8 +165,15 @@ def save_weights(
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise WeightsError(f"Weight {name!r} is not finite as {dtype}; nothing was written.")
-    with atomic_write(target) as part:
-        save_file(tensors, part, metadata={METADATA_KEY: card.model_dump_json()})
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target} cannot be written: there is no folder {target.parent}.")
+    try:
+        with atomic_write(target) as part:
+            save_file(tensors, part, metadata={METADATA_KEY: card.model_dump_json()})
+    except (OSError, SafetensorError) as error:
+        # The library wraps what the system says, such as that the disk is full.
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
+        raise WeightsError(f"{target} cannot be written: {reason}.") from error
     return target
 
 

@@ -49,7 +49,21 @@ for _levels, _encoder, _decoder in (
         encoder_blocks=_encoder,
         decoder_blocks=_decoder,
         guides=2,
+        fuse_guides=_levels > 1,
     )
+
+
+def test_a_network_that_fuses_guides_can_return_one_of_them():
+    config = GeneratorConfig(width=4, growth=4, levels=2, guides=2, fuse_guides=True)
+    net = make_network(config)
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.copy_(torch.tensor([0.0, 0, 0, 0, 1]))
+    given = torch.rand(1, 9, 10, 12)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(given), given[:, 6:])
+        # Without guides, the picture takes their place.
+        assert torch.equal(net(given[:, :3]), given[:, :3])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_darkdeblur import GeneratorConfig, WeightsError, load_weights, save_weights
-from napari_darkdeblur.network import read_card, weights_file
+from napari_darkdeblur.network import read_card
 
 from ..conftest import TINY, assert_sentence, make_network
 
@@ -89,15 +90,25 @@ def test_an_existing_file_is_replaced_only_when_asked(random_model: Path):
     assert random_model.read_bytes() != before
 
 
-def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def half_a_file(content: Any, path: Path, metadata: Any) -> None:
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_is_too_small_is_told_and_nothing_is_left(tmp_path: Path):
+    import resource
 
-    monkeypatch.setattr(weights_file, "save_file", half_a_file)
-    with pytest.raises(OSError, match="disk full"):
-        save_weights(tmp_path / "a.safetensors", make_network())
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(WeightsError, match=r"cannot be written: .*large") as caught:
+            save_weights(tmp_path / "a.safetensors", make_network())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert_sentence(str(caught.value))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"no folder .*absent") as caught:
+        save_weights(tmp_path / "absent" / "a.safetensors", make_network())
+    assert_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
@@ -295,3 +306,29 @@ def test_files_of_version_1_are_read(tmp_path: Path):
     loaded = load_weights(path).network.state_dict()
     assert loaded.keys() == net.state_dict().keys()
     assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a network's state as it was named up to version 2."""
+    return {re.sub("^contextual_gates", "gates", name): value for name, value in state.items()}
+
+
+def test_files_of_version_2_are_read(tmp_path: Path):
+    net = make_network()
+    old = {name: value.contiguous() for name, value in old_names(net.state_dict()).items()}
+    assert old.keys() != net.state_dict().keys()
+    path = tmp_path / "old.safetensors"
+    save_file(old, path, metadata=header(schema_version=2))
+    loaded = load_weights(path).network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+def test_the_state_of_an_older_checkpoint_is_read_also_as_a_part_of_another():
+    net, other = make_network(seed=1), make_network(seed=2)
+    other.load_state_dict(old_names(net.state_dict()))
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(other(image), net(image))
+    wrapped = torch.nn.ModuleDict({"network": make_network(seed=3)})
+    state = {f"network.{name}": value for name, value in old_names(net.state_dict()).items()}
+    wrapped.load_state_dict(state)
+    assert torch.equal(wrapped["network"](image), net(image))

@@ -358,7 +358,8 @@ class OptionsPanel(QWidget):
         self.values_box = combo(
             "values",
             "Which values are black and white. One scale holds for the whole layer. Automatic is "
-            "the range of the data type for 8 bits, if it is used, else the percentiles.",
+            "the range of the data type for 8 bits, colours and floats in 0..1, if it is used, "
+            "else the percentiles.",
             [
                 ("Automatic", "auto"),
                 ("Range of the data type", "dtype"),

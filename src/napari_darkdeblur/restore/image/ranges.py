@@ -25,7 +25,7 @@ class ChosenRange:
     Parameters
     ----------
     black, white : float
-        In units of the pixels.
+        Values of black and of white, in units of the pixels.
     text : str
         A sentence that says which values they are, and why.
     extremes : tuple of float, optional
@@ -53,6 +53,14 @@ def depends_on_values(value_range: ValueRange) -> bool:
     return value_range in ("auto", "data", "percentile")
 
 
+def default_full_scale(dtype: np.dtype[Any], colour: str) -> tuple[float, float] | None:
+    """Return the full scale of an image whose file states none; None if that of its dtype.
+
+    A colour image of 16 bits is a photograph, whose values follow a tone curve that begins at 0.
+    """
+    return (0.0, 65535.0) if dtype == np.uint16 and colour != "grey" else None
+
+
 def choose_range(
     strips: Strips,
     dtype: np.dtype[Any],
@@ -68,7 +76,7 @@ def choose_range(
     strips : callable
         Gives an iterator over the strips of the image, (plane, values).
     dtype : numpy.dtype
-        The values' dtype.
+        Data type of the values.
     count : int
         How many values all strips have together.
     value_range : {"auto", "dtype", "data", "percentile"} or tuple of float
@@ -119,7 +127,9 @@ def _full_scale(
     """Return the full scale, or the percentiles if it is no range for these values."""
     of_dtype = 0.0, 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     limits = full_scale or of_dtype
-    meant = full_scale is not None or dtype == np.uint8
+    # Floats in 0..1 are how scikit-image and others hold images; a camera's 12 bits in uint16 are
+    # not what uint16 could hold.
+    meant = full_scale is not None or dtype == np.uint8 or dtype.kind == "f"
     why = f"the range of {dtype.name}" if limits == of_dtype else "the range that the file states"
     if dtype.kind == "u" and dtype.itemsize <= 2 and limits == of_dtype and (meant or not auto):
         # Nothing can lie outside, so that mostly a few strips tell.
@@ -134,8 +144,12 @@ def _full_scale(
             limits[0] <= scanned.extremes[0] and scanned.extremes[1] <= limits[1]
         )
         used = _share(scanned, limits)
-        # Of a single value nothing can be said: it may be any.
-        single = scanned.extremes is not None and scanned.extremes[0] == scanned.extremes[1]
+        # Of a single value nothing can be said: in 8 bits it may be any.
+        single = (
+            dtype == np.uint8
+            and scanned.extremes is not None
+            and scanned.extremes[0] == scanned.extremes[1]
+        )
         if inside and (used >= LEAST_USE or single):
             return _within(limits, why, scanned, whose)
         reason = f"it uses {_per_cent(used)} of {limits[0]:g} to {limits[1]:g}"

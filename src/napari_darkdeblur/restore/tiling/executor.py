@@ -22,6 +22,7 @@ from ...network.stages import (
     FeatureGraph,
     Stage,
     StageInput,
+    fused,
     run_stages,
     stages_of,
 )
@@ -59,13 +60,13 @@ def restore_plane(
     Parameters
     ----------
     net : DarkDeblurNet
-        In evaluation mode.
+        Network, in evaluation mode.
     plan : Plan
-        How.
+        Plan of the plane, for this network.
     plane : Plane
         Where pixels come from and residuals go.
     bounds : Rectangle
-        The whole plane.
+        Rectangle of the whole plane.
     scratch : pathlib.Path, optional
         Folder for scratch files; see `ScratchFolder`.
 
@@ -162,7 +163,7 @@ class _StagedExecutor:
                 if name in self._stores:
                     self._stores[name].write(x, tile)
                 if name == RESIDUAL:
-                    self._plane.write(tile, x)
+                    self._plane.write(tile, self._fused(x, tile))
             yield stage.name, tile
         for consumer in self._stages:
             if consumer.source in pooling:
@@ -176,6 +177,10 @@ class _StagedExecutor:
         skip = self._feature(stage.skip, tile) if stage.skip is not None else None
         scale = self._scales[stage.name].over(outer) if stage.attention_block is not None else None
         return stage(StageInput(source, skip, scale, tile.relative_to(outer), required))
+
+    def _fused(self, output: Tensor, tile: Rectangle) -> Tensor:
+        """Return the residual of a tile, for which its guides may be needed once more."""
+        return output if output.shape[1] == 3 else fused(output, self._plane.read(tile))
 
     def _feature(self, name: str, region: Rectangle) -> Tensor:
         """Return a feature map on a region: read, or computed again from what there is."""

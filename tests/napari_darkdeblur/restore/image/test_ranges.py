@@ -68,6 +68,29 @@ def test_the_range_is_chosen_and_told(array: np.ndarray, black_and_white: Any, s
     assert view.range_guessed == ("the range of" not in view.range_text)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "white", "axes", "expected"),
+    [
+        ("f4", 0.8, "YXS", (0, 1)),
+        ("f4", 0.8, "YX", (0, 1)),
+        ("f4", 0.01, "YX", None),  # too little of 0..1
+        ("f4", 1.5, "YXS", None),
+        ("u2", 50000, "YXS", (0, 65535)),
+        ("u2", 1000, "YXS", None),
+        ("u2", 50000, "YX", None),  # a camera's
+    ],
+)
+def test_floats_and_photographs_have_a_full_scale(
+    dtype: str, white: float, axes: str, expected: tuple[float, float] | None
+):
+    """Percentiles would take the tone curve of a photograph for another one."""
+    values = (np.linspace(0.3, 1, 48).reshape(4, 4, 3) * white).astype(dtype)
+    values = values if axes == "YXS" else values[..., 0]
+    view = ImageView(values, axes, "auto")
+    black_and_white = expected or (float(values.min()), float(values.max()))
+    assert (view.black, view.white) == pytest.approx(black_and_white)
+
+
 def test_a_format_s_full_scale_counts_as_a_range():
     twelve = np.arange(0, 4096, 16, np.uint16).reshape(16, 16)
     full = ImageView(twelve, "YX", "auto", full_scale=(0, 4095))

@@ -11,11 +11,11 @@ import pytest
 import tifffile
 
 from napari_darkdeblur import cli
-from napari_darkdeblur.evaluation import Row, mean_of
+from napari_darkdeblur.evaluation import PlaneMeasurement, mean_of
 from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.metrics import METRICS, measure
 
-from .conftest import assert_sentence
+from ..conftest import assert_sentence
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.integers(0, 256, (24, 31, 3), np.uint8)
@@ -208,7 +208,10 @@ def test_values_beyond_a_given_range_are_limited_to_it(run, tmp_path: Path):
 
 
 def test_a_mean_over_images_that_lack_a_measure_is_not_known():
-    rows = [Row("a", "", {"PSNR (dB)": 20, "SSIM": 0.5}), Row("b", "", {"PSNR (dB)": math.inf})]
+    rows = [
+        PlaneMeasurement("a", "", {"PSNR (dB)": 20, "SSIM": 0.5}),
+        PlaneMeasurement("b", "", {"PSNR (dB)": math.inf}),
+    ]
     mean = mean_of([row.numbers for row in rows])
     assert mean["PSNR (dB)"] == math.inf
     assert math.isnan(mean["SSIM"])
