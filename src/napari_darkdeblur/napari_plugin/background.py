@@ -8,14 +8,19 @@ closes they leave a generator as it is, without running its ``finally``.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from ..errors import DarkDeblurError
+
+_REPORT = 0.1  # seconds between two reports of what takes long
 
 
 class TorchError(DarkDeblurError, ImportError):
@@ -39,6 +44,45 @@ def load_torch() -> None:
             "Visual C++ Redistributable, and if that does not help start napari with "
             'python -c "import torch, napari; napari.Viewer(); napari.run()".'
         ) from error
+
+
+Value = TypeVar("Value")
+
+
+def run_reporting(
+    function: Callable[[], Value], fraction: Callable[[], float]
+) -> Generator[float, None, Value]:
+    """Run a function that takes long in a thread of its own, and yield how far it is.
+
+    Parameters
+    ----------
+    function : callable
+        Function to run. It must end soon when the job is stopped.
+    fraction : callable
+        Returns how much of it is done, 0 to 1.
+
+    Returns
+    -------
+    object
+        What the function returned; what it raised is raised.
+    """
+    with ThreadPoolExecutor(1, "darkdeblur") as pool:
+        future = pool.submit(function)
+        while not future.done():
+            wait([future], timeout=_REPORT)
+            yield min(fraction(), 1.0)
+        return future.result()
+
+
+def import_soon(*modules: str) -> None:
+    """Import modules in a thread, so that the window need not wait for them later."""
+
+    def load() -> None:
+        for module in modules:
+            with contextlib.suppress(ImportError):  # said where it is needed
+                importlib.import_module(module)
+
+    threading.Thread(target=load, name="darkdeblur-import", daemon=True).start()
 
 
 BackgroundJob = Callable[[threading.Event], Generator[Any, None, Any]]

@@ -23,6 +23,7 @@ from .events import Event, Finished, ModelReady, Result, Retried
 from .image.axes import Axes
 from .image.pixels import PixelArray, check_dtype
 from .image.plane_io import Output
+from .image.view import ImageView
 from .job import Job, OutOfMemoryError, plan_for, planned_kernel
 from .options import RestoreOptions
 from .psfs import takes_guides
@@ -36,7 +37,7 @@ class NonFiniteWarning(UserWarning):
 
 
 def restore(
-    array: PixelArray,
+    array: PixelArray | ImageView,
     output: Output,
     options: RestoreOptions | None = None,
     *,
@@ -48,7 +49,8 @@ def restore(
     ----------
     array : PixelArray
         The pixels: a numpy, dask, zarr or memory-mapped array, or anything with ``shape``,
-        ``dtype`` and slicing. Planes and tiles are read as they are needed.
+        ``dtype`` and slicing. Planes and tiles are read as they are needed. An `ImageView` has
+        looked at the values already; axes and value range are then those of the view.
     output : Output
         Of the same shape and dtype; planes and tiles are written as they are done. It must not
         be the input.

@@ -14,6 +14,29 @@ if TYPE_CHECKING:
 
 import time
 
+NoteKind = Literal["image", "psf", "light"]
+
+
+class Note(str):
+    """A sentence for the user, and what it is about.
+
+    Parameters
+    ----------
+    text : str
+        Sentence for the user.
+    kind : {"image", "psf", "light"}
+        What it is about: the kernel that was searched, how values relate to light, or anything
+        else about the image. So a window that shows these in another way can leave them out.
+    """
+
+    kind: NoteKind
+
+    def __new__(cls, text: str, kind: NoteKind = "image") -> Note:
+        """Return the sentence, which is text for all purposes."""
+        note = super().__new__(cls, text)
+        note.kind = kind
+        return note
+
 
 @dataclass(frozen=True)
 class PSFSearch:
@@ -74,7 +97,8 @@ class ModelReady:
     range_text : str
         A sentence that says which values these are, and why.
     notes : tuple of str
-        Sentences for the user: axes that were guessed, values left as they were, and so on.
+        Sentences for the user: axes that were guessed, values left as they were, and so on. Those
+        about the kernel and about light are a `Note` with a kind.
     psf : PSF, PSFGrid, tuple of them, or None
         The kernel that will be used, or one for each plane; None without, or if each plane's is
         searched when its turn comes.

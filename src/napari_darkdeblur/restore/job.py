@@ -22,6 +22,7 @@ from .devices import choose_device, float32_precision, free_unused
 from .events import (
     Event,
     ModelReady,
+    Note,
     PlaneDone,
     PlaneProgress,
     PSFFound,
@@ -131,9 +132,16 @@ class Job:
     """
 
     def __init__(
-        self, array: PixelArray, output: Output, options: RestoreOptions, stop: threading.Event
+        self,
+        array: PixelArray | ImageView,
+        output: Output,
+        options: RestoreOptions,
+        stop: threading.Event,
     ) -> None:
-        self.array, self.output, self.stop = array, output, stop
+        self.output, self.stop = output, stop
+        # Of a view the values have been read already.
+        self.known_view = array if isinstance(array, ImageView) else None
+        self.array = array.array if isinstance(array, ImageView) else array
         self.options = self.asked = options
         self.view: ImageView | None = None
         self.loaded: LoadedModel | None = None
@@ -157,7 +165,7 @@ class Job:
         options = self.options
         if np.may_share_memory(_in_memory(self.array), _in_memory(self.output)):
             raise PixelError("The output is the image itself; it takes an array of its own.")
-        view = self.view = ImageView(
+        view = self.view = self.known_view or ImageView(
             self.array,
             options.axes,
             options.value_range,
@@ -292,7 +300,8 @@ class Job:
                     f"Model {name!r} cannot use a kernel; choose one that takes guides, or give "
                     "no kernel."
                 )
-            view.notes.append(f"Model {name!r} cannot use a kernel, so none was searched.")
+            text = f"Model {name!r} cannot use a kernel, so none was searched."
+            view.notes.append(Note(text, "psf"))
             self.psf = None
             return
         if not isinstance(psf, str):
@@ -317,7 +326,7 @@ class Job:
         assert found is not None
         for_all = " for all planes" if self.psf == "auto" and self.view.plane_count > 1 else ""
         follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
-        self.view.notes.append(f"{found.description}; {follows}.")
+        self.view.notes.append(Note(f"{found.description}; {follows}.", "psf"))
         if found.confident:
             self._tell_light()
         return found.psf if found.confident else None
@@ -326,7 +335,7 @@ class Job:
         """Note, once, what was decided about light: it matters only where a kernel is used."""
         assert self.view is not None
         if self.note_of_light:
-            self.view.notes.append(self.note_of_light)
+            self.view.notes.append(Note(self.note_of_light, "light"))
             self.note_of_light = ""
 
     def _psf_or_none(self) -> AnyPSF | tuple[AnyPSF | None, ...] | None:

@@ -219,7 +219,7 @@ def _with_progress(
 
 
 def find_psf(
-    array: PixelArray,
+    array: PixelArray | ImageView,
     options: RestoreOptions | None = None,
     *,
     plane: int | None = None,
@@ -257,8 +257,12 @@ def find_psf(
         ``stop`` was set.
     """
     options, stop = options or RestoreOptions(), stop or threading.Event()
-    view = ImageView(
-        array, options.axes, options.value_range, full_scale=options.full_scale, stop=stop
+    view = (
+        array
+        if isinstance(array, ImageView)
+        else ImageView(
+            array, options.axes, options.value_range, full_scale=options.full_scale, stop=stop
+        )
     )
     loaded = options.load_model(view.axes.pixel_count)
     linear_light, _ = is_linear_light(options.light, view.axes.colour, view.dtype)

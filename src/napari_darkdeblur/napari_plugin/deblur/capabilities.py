@@ -120,7 +120,11 @@ def _automatic() -> ModelInfo:
             "a CPU."
         )
     else:
-        summary = f"Uses {DEFAULT_MODEL}."
+        summary = f"Uses {DEFAULT_MODEL}"
+        if has_model(DEFAULT_MODEL):
+            said = read_card(find_weights(DEFAULT_MODEL)).summary.rstrip(".")
+            summary += f": {said}" if said else ""
+        summary += "."
     return ModelInfo(
         AUTO_MODEL,
         Path(AUTO_MODEL),

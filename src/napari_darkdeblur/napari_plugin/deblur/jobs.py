@@ -6,13 +6,15 @@ away meanwhile, are taken down in a `JobSpec` before the thread starts. No gener
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 from ...errors import DarkDeblurError, StoppedError, sentence_of
 from ...restore.image.axes import Axes
 from ...restore.units import format_bytes, format_duration
-from ..background import load_torch
+from ..background import load_torch, run_reporting
 from ..regions import Region
-from .results import Store, goes_to_disk, make_store
+from .results import Store, goes_to_disk, make_store, no_space_text
 
 if TYPE_CHECKING:
     from ...psf import PSF
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 
 OutputDtype = Literal["same", "float32"]
+# As many values are looked at before anything is run: some tenths of a second.
+_LOOKED_AT = 50_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -99,9 +103,44 @@ class Preparing:
     ----------
     text : str
         What is being done, in words for the user.
+    fraction : float, optional
+        Share of it that is done, 0 to 1; None if nobody knows.
     """
 
     text: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: the search for the kernel and restoring taken together.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the time that has passed, 0 to 1; it never goes back.
+    seconds_left : float or None
+        Predicted from what was measured on this machine; None as long as nothing can be said.
+    event : PSFSearch or TileDone
+        What was done last.
+    """
+
+    fraction: float
+    seconds_left: float | None
+    event: PSFSearch | TileDone
+
+
+@dataclass(frozen=True)
+class Restored:
+    """All pixels are restored; measures may follow.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        The result, without measures.
+    """
+
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -118,6 +157,8 @@ class Outcome:
         The result, if it is done.
     black, white : float
         The values that the network was shown as black and white.
+    range_text : str
+        A sentence that says which values these are, and why.
     result : Result, optional
         What the engine says of it, if it came to that.
     measures : dict of str to dict
@@ -129,12 +170,16 @@ class Outcome:
     store: Store | None = None
     black: float = 0.0
     white: float = 1.0
+    range_text: str = ""
     result: Result | None = None
     measures: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def run_job(spec: JobSpec, stop: threading.Event) -> Generator[Event | Preparing, None, Outcome]:
-    """Restore, and tell how it goes.
+JobEvent: TypeAlias = "Event | Preparing | Progress | Restored"
+
+
+def run_job(spec: JobSpec, stop: threading.Event) -> Generator[JobEvent, None, Outcome]:
+    """Restore, and report how it goes.
 
     Parameters
     ----------
@@ -145,8 +190,9 @@ def run_job(spec: JobSpec, stop: threading.Event) -> Generator[Event | Preparing
 
     Yields
     ------
-    Preparing or Event
-        The engine's events but the last.
+    Preparing, Progress, Restored or Event
+        `Restored` when all pixels are there, before they are measured; the engine's events but
+        those that `Progress` tells of, and the last.
 
     Returns
     -------
@@ -161,67 +207,236 @@ def run_job(spec: JobSpec, stop: threading.Event) -> Generator[Event | Preparing
         outcome = Outcome("cancelled", "Restoring was cancelled.")
     except MemoryError:
         outcome = Outcome("failed", "There is too little memory for the result.")
-    except (DarkDeblurError, OSError) as error:
-        outcome = Outcome("failed", sentence_of(error))
     except Exception as error:
-        # Of the layer's array, which may be a file or a computation.
-        _log.exception("Restoring %r failed", spec.name)
-        text = " ".join(str(error).split()).rstrip(".")
-        outcome = Outcome("failed", f"Restoring failed: {type(error).__name__}: {text}.")
+        outcome = Outcome("failed", _sentence(error, spec))
     finally:
         # Also when the viewer closes and the generator is thrown away.
-        if outcome.status != "done":
-            for store in stores:
-                store.discard()
+        for store in stores:
+            store.discard()
     return outcome
+
+
+def _sentence(error: Exception, spec: JobSpec) -> str:
+    """Return what went wrong, in the words that the dock has."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_space_text(spec.shape, spec.dtype, spec.results_folder)
+    if isinstance(error, DarkDeblurError) and type(error).__name__ == "ValueRangeError":
+        return range_problem(spec.name)
+    if isinstance(error, DarkDeblurError | OSError):
+        return sentence_of(error)
+    # Of the layer's array, which may be a file or a computation.
+    _log.error("Restoring %r failed", spec.name, exc_info=error)
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"Restoring failed: {type(error).__name__}: {text}."
+
+
+def range_problem(name: str) -> str:
+    """Return why a layer's values do not fit the range of its data type, and what to do."""
+    return (
+        f"Values of {name!r} lie outside the range of its data type, which for floats is 0 to 1; "
+        "choose “Automatic” or “Least and greatest value” as Values under Advanced."
+    )
 
 
 def _run(
     spec: JobSpec, stop: threading.Event, stores: list[Store]
-) -> Generator[Event | Preparing, None, Outcome]:
-    source, options = yield from prepared(spec, stop)
+) -> Generator[JobEvent, None, Outcome]:
+    ready = yield from prepared(spec, stop)
     from ...restore import Finished, ModelReady, restore
 
-    if source.dtype != spec.dtype:
-        source = Converted(source, spec.dtype)
     store = make_store(spec.shape, spec.dtype, spec.name, spec.axes, spec.results_folder)
     stores.append(store)
 
-    black, white = 0.0, 1.0
+    black, white, range_text = 0.0, 1.0, ready.range_text
     result: Result | None = None
-    for event in restore(source, store.array, options, stop=stop):
+    clock = JobClock(spec)
+    for event in restore(ready.source, store.array, ready.options, stop=stop):
         if isinstance(event, Finished):
             result = event.result
             break
         if isinstance(event, ModelReady):
             black, white = event.black, event.white
-        yield event
+        yield clock.tell(event)
     assert result is not None
     if result.status != "done":
-        return Outcome(result.status, result.message, result=result)
-    measures = {}
-    if spec.reference is not None:
-        yield Preparing("Comparison with the reference")
+        message = result.message
+        if isinstance(result.error, OSError) or type(result.error).__name__ == "ValueRangeError":
+            assert result.error is not None
+            message = _sentence(result.error, spec)
+        return Outcome(result.status, message, result=result)
+    clock.finish()
+    outcome = Outcome("done", "", store, black, white, range_text or result.range_text, result)
+    stores.remove(store)  # whoever hears of it keeps it
+    yield Restored(outcome)
+    if spec.reference is None:
+        return outcome
+    yield Preparing("Measuring against the reference")
+    try:
         measures = _compare(spec, store.array, black, white)
-    return Outcome("done", "", store, black, white, result, measures)
+    except (MemoryError, DarkDeblurError, OSError, ValueError) as error:
+        # The result is there all the same.
+        _log.warning("The result of %r was not measured: %s", spec.name, error)
+        return outcome
+    return replace(outcome, measures=measures)
 
 
-def prepared(
-    spec: JobSpec, stop: threading.Event
-) -> Generator[Preparing, None, tuple[PixelArray, RestoreOptions]]:
+@dataclass(frozen=True)
+class Prepared:
+    """What the engine is given.
+
+    Parameters
+    ----------
+    source : PixelArray or ImageView
+        Pixels to restore; a view if their values have been looked at.
+    options : RestoreOptions
+        Options with the black and white of the whole layer.
+    range_text : str
+        A sentence that says which values are black and white; empty if the engine will say.
+    """
+
+    source: PixelArray | ImageView
+    options: RestoreOptions
+    range_text: str = ""
+
+
+def prepared(spec: JobSpec, stop: threading.Event) -> Generator[Preparing, None, Prepared]:
     """Return a job's pixels, and its options with the whole layer's black and white."""
     yield Preparing("Loading PyTorch and the model")
     load_torch()
     from ...restore import ImageView, depends_on_values
 
     options = spec.options
-    source = spec.region.of(spec.array)
-    part_of_range = source is not spec.array and depends_on_values(options.value_range)
-    if part_of_range or spec.output_dtype == "float32":
-        yield Preparing("Looking at the layer's values")
-        whole = ImageView(spec.array, spec.axes, options.value_range, stop=stop)
-        options = replace(options, value_range=(whole.black, whole.white))
-    return source, options
+    part: PixelArray = spec.region.of(spec.array)
+    floats = np.dtype(spec.array.dtype).kind == "f"
+    source: PixelArray | ImageView = part
+    range_text = ""
+    if floats or depends_on_values(options.value_range) or spec.output_dtype == "float32":
+        text = "Looking at the values"
+        yield Preparing(text)
+        counted = _Counted(spec.array)
+        view = yield from _with_text(
+            text,
+            run_reporting(
+                lambda: ImageView(counted, spec.axes, options.value_range, stop=stop),
+                counted.fraction,
+            ),
+        )
+        view.array = spec.array
+        options = replace(options, value_range=(view.black, view.white))
+        range_text = view.range_text
+        if part is spec.array and part.dtype == spec.dtype:
+            source = view
+    if source is part and part.dtype != spec.dtype:
+        source = Converted(part, spec.dtype)
+    return Prepared(source, options, range_text)
+
+
+def _with_text(
+    text: str, fractions: Generator[float, None, ImageView]
+) -> Generator[Preparing, None, ImageView]:
+    """Pass fractions on as events."""
+    while True:
+        try:
+            fraction = next(fractions)
+        except StopIteration as end:
+            view: ImageView = end.value
+            return view
+        yield Preparing(text, fraction)
+
+
+class _Counted:
+    """An array that counts how much of it has been read."""
+
+    def __init__(self, array: PixelArray) -> None:
+        self._array, self._count = array, 0
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, len(array.shape)
+
+    def __getitem__(self, index: tuple[int | slice, ...], /) -> NDArray[Any]:
+        part = np.asarray(self._array[index])
+        self._count += part.size
+        return part
+
+    def fraction(self) -> float:
+        """Return the share of the values that has been read."""
+        return self._count / max(math.prod(self.shape), 1)
+
+
+class JobClock:
+    """Measures a job, predicts its end, and remembers how long such jobs take here.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        Job that is about to begin.
+    """
+
+    # By model, device and precision: measured seconds per predicted one, and of a search.
+    _speed: ClassVar[dict[tuple[str, str, str], float]] = {}
+    _search: ClassVar[dict[tuple[str, str, str], float]] = {}
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._key = _key_of(spec)
+        self._began = time.perf_counter()
+        self._searched = 0.0  # seconds of all searches so far
+        self._predicted: float | None = None
+        self._restoring_since: float | None = None
+        self._as_planned = True
+        self._fraction = 0.0
+
+    def tell(self, event: Event) -> JobEvent:
+        """Take in an event of the engine; return what is told of it."""
+        from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
+
+        now = time.perf_counter()
+        if isinstance(event, PSFSearch):
+            passed = now - self._began
+            left = None
+            if event.fraction > 0.02:
+                left = passed * (1 - event.fraction) / event.fraction
+            elif self._key in self._search:
+                left = max(self._search[self._key] - passed, 1.0)
+            if self._restoring_since is None:
+                return self._progress(passed, left, event)
+        elif isinstance(event, PSFFound) and self._restoring_since is None:
+            self._searched = now - self._began
+            self._search[self._key] = self._searched
+        elif isinstance(event, ModelReady):
+            self._restoring_since = now
+            self._predicted = event.plan.seconds * event.planes
+        elif isinstance(event, Retried):
+            self._as_planned = False
+        elif isinstance(event, TileDone):
+            return self._progress(now - self._began, event.seconds_left, event)
+        return event
+
+    def finish(self) -> None:
+        """Remember how long restoring took, if it went as planned."""
+        if self._restoring_since is not None and self._as_planned and self._predicted:
+            seconds = time.perf_counter() - self._restoring_since
+            self._speed[self._key] = seconds / self._predicted
+
+    def _progress(self, passed: float, left: float | None, event: PSFSearch | TileDone) -> Progress:
+        if left is None:
+            fraction = event.fraction
+        else:
+            fraction = passed / max(passed + left, 1e-9)
+        self._fraction = max(self._fraction, min(fraction, 1.0))
+        return Progress(self._fraction, left, event)
+
+    @classmethod
+    def seconds(cls, spec: JobSpec, predicted: float) -> float:
+        """Return how long restoring will take, by what such jobs took before."""
+        return predicted * cls._speed.get(_key_of(spec), 1.0)
+
+    @classmethod
+    def search_seconds(cls, spec: JobSpec) -> float | None:
+        """Return how long a search took before; None if there was none."""
+        return cls._search.get(_key_of(spec))
+
+
+def _key_of(spec: JobSpec) -> tuple[str, str, str]:
+    options = spec.options
+    return str(options.model), options.device, options.precision
 
 
 class Converted:
@@ -330,10 +545,10 @@ def find_kernel(spec: JobSpec, stop: threading.Event) -> KernelJob:
     """
 
     def find() -> KernelJob:
-        source, options = yield from prepared(spec, stop)
+        ready = yield from prepared(spec, stop)
         from ...restore import PSFSearch, find_psf
 
-        for event in find_psf(source, options, stop=stop):
+        for event in find_psf(ready.source, ready.options, stop=stop):
             if isinstance(event, PSFSearch):
                 yield SearchProgress(event.fraction)
             else:
@@ -372,7 +587,7 @@ def kernel_of_lights(
     """
 
     def take() -> KernelJob:
-        _, options = yield from prepared(spec, stop)
+        options = (yield from prepared(spec, stop)).options
         from ...psf import from_points
         from ...restore import ImageView, describe_psf
         from ...restore.psfs import is_linear_light
@@ -460,6 +675,9 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
         from ...restore import estimate
 
         plan, planes = estimate(spec.shape, spec.dtype, spec.options)
+        problem = _value_problem(spec, stop)
+        if problem:
+            return Estimate(problem=problem)
     except (DarkDeblurError, OSError) as error:
         return Estimate(problem=sentence_of(error))
     except Exception as error:
@@ -468,10 +686,27 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     parts = [f"{planes} planes"] if planes > 1 else []
     parts.append("in one piece" if tiles == planes else f"{tiles} tiles")
     parts.append(f"about {format_bytes(plan.peak_bytes)}")
-    parts.append(f"about {format_duration(plan.seconds * planes)}")
+    parts.append(f"about {format_duration(JobClock.seconds(spec, plan.seconds * planes))}")
     if spec.options.known_psf == "auto" and GUIDES in plan.storage:
-        parts.append("and the search for the shake before it")
+        seconds = JobClock.search_seconds(spec)
+        search = "and the search for the shake before it"
+        parts.append(search if seconds is None else f"{search}, {format_duration(seconds)}")
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize
         parts.append(f"result of {format_bytes(size)} on the disk")
     return Estimate(", ".join(parts))
+
+
+def _value_problem(spec: JobSpec, stop: threading.Event) -> str:
+    """Return why the values do not fit the chosen range, if that can be seen at once."""
+    from ...restore import ImageView, ValueRangeError
+
+    dtype = np.dtype(spec.array.dtype)
+    looked_at = isinstance(spec.array, np.ndarray) and spec.array.size <= _LOOKED_AT
+    if spec.options.value_range != "dtype" or dtype.kind not in "fi" or not looked_at:
+        return ""
+    try:
+        ImageView(spec.array, spec.axes, "dtype", stop=stop)
+    except ValueRangeError:
+        return range_problem(spec.name)
+    return ""

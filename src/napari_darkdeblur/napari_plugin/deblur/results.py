@@ -14,7 +14,9 @@ import numpy as np
 import platformdirs
 import psutil
 
+from ...errors import DarkDeblurError
 from ...restore.image.axes import Axes
+from ...restore.units import format_bytes
 from ..provenance import (
     InputRecord,
     Kind,
@@ -74,6 +76,20 @@ def goes_to_disk(shape: tuple[int, ...], dtype: Any) -> bool:
     return bool(size > min(LARGEST_IN_MEMORY, _SHARE_OF_FREE_MEMORY * free))
 
 
+class ResultsFolderError(DarkDeblurError):
+    """The folder for large results has no room for a result; the message says which and why."""
+
+
+def no_space_text(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> str:
+    """Return a sentence that says where there is too little room, and what to do."""
+    size = format_bytes(math.prod(shape) * np.dtype(dtype).itemsize)
+    return (
+        f"The disk of {folder or default_results_folder()} has no room for the result of {size}; "
+        "free some, or choose another folder in Preferences > napari-darkdeblur > Folders > "
+        "Large results."
+    )
+
+
 def make_store(
     shape: tuple[int, ...], dtype: Any, name: str, axes: str, folder: Path | None = None
 ) -> Store:
@@ -94,6 +110,8 @@ def make_store(
     ------
     OSError
         The folder cannot be written to.
+    ResultsFolderError
+        There is too little room in it.
     """
     if not goes_to_disk(shape, dtype):
         return Store(np.zeros(shape, dtype))
@@ -101,6 +119,8 @@ def make_store(
 
     folder = folder or default_results_folder()
     folder.mkdir(parents=True, exist_ok=True)
+    if math.prod(shape) * np.dtype(dtype).itemsize > shutil.disk_usage(folder).free:
+        raise ResultsFolderError(no_space_text(shape, dtype, folder))
     safe = re.sub(r"[^\w.-]+", "_", name).strip("._") or "result"
     stem = f"{safe[:60]}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = folder / f"{stem}.zarr"
