@@ -28,7 +28,7 @@ class EvaluationError(DarkDeblurError, ValueError):
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """A file and the one it is measured against.
 
     Parameters
@@ -47,7 +47,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlaneMeasurement:
     """What was measured of a plane.
 
     Parameters
@@ -65,7 +65,7 @@ class Row:
     numbers: dict[str, float]
 
 
-def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
+def plan_pairs(restored: Path, reference: Path) -> list[FilePair]:
     """List what is to be measured: two files, or the files of two folders by their names.
 
     Every image in the folder ``restored`` (not in its subfolders) needs one of the same name in
@@ -85,8 +85,8 @@ def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
             f"{folder} is a folder and {file} is a file; name two files or two folders."
         )
     if not restored.is_dir():
-        return [Pair(restored, reference)]
-    pairs = [Pair(path, reference / path.name) for path in image_files(restored)]
+        return [FilePair(restored, reference)]
+    pairs = [FilePair(path, reference / path.name) for path in image_files(restored)]
     if not pairs:
         raise EvaluationError(f"There are no images in {restored}.")
     alone = [pair.name for pair in pairs if not pair.reference.is_file()]
@@ -100,13 +100,13 @@ def plan_pairs(restored: Path, reference: Path) -> list[Pair]:
 
 
 def measure_pair(
-    pair: Pair, axes: str | None = None, limits: Limits | None = None
-) -> Iterator[Row]:
+    pair: FilePair, axes: str | None = None, limits: Limits | None = None
+) -> Iterator[PlaneMeasurement]:
     """Measure an image against its reference, plane by plane.
 
     Parameters
     ----------
-    pair : Pair
+    pair : FilePair
         The files.
     axes : str, optional
         The axes of both, such as ``"TYX"``; the default is what the files tell.
@@ -116,7 +116,7 @@ def measure_pair(
 
     Yields
     ------
-    Row
+    PlaneMeasurement
         One for each plane.
 
     Raises
@@ -137,7 +137,7 @@ def measure_pair(
             )
         for plane in range(restored.plane_count):
             numbers = measure(_pixels(restored, plane), _pixels(reference, plane))
-            yield Row(pair.name, restored.describe(plane), numbers)
+            yield PlaneMeasurement(pair.name, restored.describe(plane), numbers)
 
 
 def mean_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -148,12 +148,12 @@ def mean_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def format_table(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[PlaneMeasurement]) -> str:
     """Return a table for people.
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of PlaneMeasurement
         Of one image or more, at least one row.
 
     Returns
@@ -206,7 +206,7 @@ def check_csv(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     """Write a table for programs: a line for each plane, all digits, no means.
 
     What an image is too small for is left empty; what it does not tell is ``nan``, and the PSNR

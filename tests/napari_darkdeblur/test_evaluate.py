@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_darkdeblur import cli
-from napari_darkdeblur.evaluation import Row, mean_of
+from napari_darkdeblur.evaluation import PlaneMeasurement, mean_of
 from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.metrics import METRICS, measure
 
@@ -208,7 +208,10 @@ def test_values_beyond_a_given_range_are_limited_to_it(run, tmp_path: Path):
 
 
 def test_a_mean_over_images_that_lack_a_measure_is_not_known():
-    rows = [Row("a", "", {"PSNR (dB)": 20, "SSIM": 0.5}), Row("b", "", {"PSNR (dB)": math.inf})]
+    rows = [
+        PlaneMeasurement("a", "", {"PSNR (dB)": 20, "SSIM": 0.5}),
+        PlaneMeasurement("b", "", {"PSNR (dB)": math.inf}),
+    ]
     mean = mean_of([row.numbers for row in rows])
     assert mean["PSNR (dB)"] == math.inf
     assert math.isnan(mean["SSIM"])

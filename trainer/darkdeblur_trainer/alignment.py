@@ -25,6 +25,7 @@ from skimage.transform import ProjectiveTransform, rescale, warp
 from napari_darkdeblur.atomic import atomic_write
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.imagefiles import read_image, write_image
+from napari_darkdeblur.srgb import linear_to_srgb, srgb_to_linear
 
 Image = NDArray[np.float64]
 
@@ -307,18 +308,11 @@ def _as_light(image: NDArray[Any]) -> tuple[Image, bool]:
     else:
         values = image.astype(np.float64)
     encoded = image.ndim == 3 or image.dtype == np.uint8
-    if not encoded:
-        return values, False
-    low = values <= 0.04045
-    return np.where(low, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4), True
+    return (srgb_to_linear(values) if encoded else values), encoded
 
 
 def _from_light(light: Image, encoded: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
-    values = light
-    if encoded:
-        positive = np.maximum(light, 0)
-        curve = 1.055 * positive ** (1 / 2.4) - 0.055
-        values = np.where(positive <= 0.0031308, 12.92 * positive, curve)
+    values = linear_to_srgb(light) if encoded else light
     if not np.issubdtype(dtype, np.integer):
         return values.astype(dtype)
     most = np.iinfo(dtype).max

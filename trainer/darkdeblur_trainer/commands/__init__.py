@@ -6,6 +6,6 @@ imported when a command is carried out, so that ``--help`` is quick.
 
 from __future__ import annotations
 
-from . import align, export, fit, fit_psf, prepare, synth, validate
+from . import ablate, align, export, fit, fit_psf, prepare, synth, validate
 
-COMMANDS = (fit, fit_psf, export, validate, prepare, align, synth)
+COMMANDS = (fit, fit_psf, export, validate, ablate, prepare, align, synth)
