@@ -55,7 +55,9 @@ CONFIDENCE = {
     "rms": 0.3,
     "agreement": 2.4,
     "seconded": 3.6,
-    "vouched": 0.0,
+    # Set by hand: where the kernel network was more than half sure, its kernels made none of 40
+    # pictures worse.
+    "vouched": 2.0,
 }
 
 
