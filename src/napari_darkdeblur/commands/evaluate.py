@@ -140,8 +140,9 @@ def _run_files(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..evaluation import check_csv, format_table, measure_pair, plan_pairs, write_csv
+    from ..filejobs import is_image_folder
 
-    whole_folder = arguments.restored.is_dir()
+    whole_folder = is_image_folder(arguments.restored)
     pairs = plan_pairs(arguments.restored, arguments.reference)
     if arguments.csv is not None:
         check_csv(arguments.csv, overwrite=arguments.overwrite)
