@@ -35,6 +35,15 @@ def test_nothing_heavy_is_imported(code: str):
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_options_are_described_without_torch():
+    loaded = modules_after(
+        "from napari_darkdeblur.restore import RestoreOptions\n"
+        "RestoreOptions('small', 'cuda', tiling='exact', psf='auto', light='linear')"
+    )
+    assert "napari_darkdeblur" in loaded
+    assert "torch" not in loaded
+
+
 @pytest.mark.parametrize("module", ["restore", "network", "metrics", "imagefiles", "cli", "demo"])
 def test_nothing_below_the_plugin_imports_qt(module: str):
     loaded = modules_after(f"import napari_darkdeblur.{module}")

@@ -98,9 +98,9 @@ def add_to(commands: Any) -> None:
         "--tiling",
         choices=["auto", "whole", "exact", "local", "fast"],
         default="auto",
-        help="whole: at once; exact: the same in tiles; local: gates follow the surroundings; "
-        "fast: gates from a sample; auto (the default): whole if it fits and is quick, "
-        "else exact",
+        help="whole: at once; exact: the same in tiles; local: channels are scaled by averages "
+        "over the surroundings; fast: by averages over a sample; auto (the default): whole if it "
+        "fits and is quick, else exact",
     )
     parser.add_argument("--tile", type=int, metavar="N", help="side of a tile in pixels")
     parser.add_argument(

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoppedError
-from .pixelwise import Values
+from .pixelwise import PixelValues
 
 # Colour differences take some 300 bytes for each pixel while they are computed.
-_PIXELS_OF_BAND = 2**18
+PIXELS_OF_BAND = 2**18
 
 
 def in_bands(
-    pixels: Callable[..., Values],
+    pixels: Callable[..., PixelValues],
     images: Sequence[NDArray[Any]],
     halo: int = 0,
     stop: threading.Event | None = None,
-) -> Values:
+) -> PixelValues:
     """Return what a function of `pixelwise` returns for whole images.
 
     Parameters
@@ -41,7 +41,7 @@ def in_bands(
         It was stopped.
     """
     height, width = images[0].shape[:2]
-    result: Values | None = None
+    result: PixelValues | None = None
     for top, bottom in _bands(height, width):
         if stop is not None and stop.is_set():
             raise StoppedError
@@ -55,6 +55,6 @@ def in_bands(
 
 
 def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    rows = max(1, _PIXELS_OF_BAND // width)
+    rows = max(1, PIXELS_OF_BAND // width)
     for top in range(0, height, rows):
         yield top, min(top + rows, height)

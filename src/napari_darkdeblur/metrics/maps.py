@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import pixelwise
 from .bands import in_bands
 from .images import checked_pair, require_side
-from .pixelwise import SSIM_HALO, SSIM_WINDOW, Values
+from .pixelwise import SSIM_HALO, SSIM_WINDOW, PixelValues
 
 Map = NDArray[np.float32]
 
@@ -87,14 +87,14 @@ def change_map(restored: ArrayLike, original: ArrayLike) -> Map:
     return in_bands(_mean_change, pair).astype(np.float32)
 
 
-def _mean_error(first: Values, second: Values) -> Values:
+def _mean_error(first: PixelValues, second: PixelValues) -> PixelValues:
     return _over_channels(pixelwise.absolute_error(first, second))
 
 
-def _mean_change(first: Values, second: Values) -> Values:
+def _mean_change(first: PixelValues, second: PixelValues) -> PixelValues:
     return _over_channels(first - second)
 
 
-def _over_channels(values: Values) -> Values:
-    mean: Values = np.atleast_3d(values).mean(axis=2)
+def _over_channels(values: PixelValues) -> PixelValues:
+    mean: PixelValues = np.atleast_3d(values).mean(axis=2)
     return mean

@@ -16,7 +16,7 @@ from skimage.metrics import structural_similarity
 
 from .images import DATA_RANGE
 
-Values: TypeAlias = NDArray[np.float64]
+PixelValues: TypeAlias = NDArray[np.float64]
 
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11  # pixels: what sigma 1.5 truncated at 3.5 sigma comes to
@@ -28,17 +28,17 @@ _NOISE_MASK = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
 _MEDIAN_OF_NORMAL = 0.6744897501960817  # of the absolute value, at standard deviation 1
 
 
-def absolute_error(first: Values, second: Values) -> Values:
+def absolute_error(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return the absolute difference of each value, in the images' shape."""
     return np.abs(first - second)
 
 
-def squared_error(first: Values, second: Values) -> Values:
+def squared_error(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return the squared difference of each value, in the images' shape."""
     return np.square(first - second)
 
 
-def similarity(first: Values, second: Values) -> Values:
+def similarity(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return the SSIM of the window around each pixel, the mean over the channels, (H, W).
 
     At the border windows are filled up by reflection; see `inner_similarity`.
@@ -53,11 +53,11 @@ def similarity(first: Values, second: Values) -> Values:
         use_sample_covariance=False,
         full=True,
     )
-    pixels: Values = values.mean(axis=2) if values.ndim == 3 else values
+    pixels: PixelValues = values.mean(axis=2) if values.ndim == 3 else values
     return pixels
 
 
-def inner_similarity(first: Values, second: Values) -> Values:
+def inner_similarity(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return `similarity` where the window lies inside of the image, NaN elsewhere.
 
     The mean of these is the SSIM of the image.
@@ -69,14 +69,14 @@ def inner_similarity(first: Values, second: Values) -> Values:
     return inner
 
 
-def colour_difference(first: Values, second: Values) -> Values:
+def colour_difference(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return the CIEDE2000 difference of each pixel, (H, W); grey counts as RGB."""
     lab = (rgb2lab(gray2rgb(image) if image.ndim == 2 else image) for image in (first, second))
-    difference: Values = deltaE_ciede2000(*lab)
+    difference: PixelValues = deltaE_ciede2000(*lab)
     return difference
 
 
-def luma_and_gradient(image: Values) -> Values:
+def luma_and_gradient(image: PixelValues) -> PixelValues:
     """Return the luma of each pixel and the square of its gradient by Sobel, (H, W, 2).
 
     Luma is in 0..1, weighted as in Rec. 709; the gradient is its change per pixel. The mean square
@@ -91,7 +91,7 @@ def luma_and_gradient(image: Values) -> Values:
     return np.stack([luma, sum(np.square(slope) for slope in slopes)], axis=2)
 
 
-def noise_response(image: Values) -> Values:
+def noise_response(image: PixelValues) -> PixelValues:
     """Return the absolute response of each value to Immerkær's mask, (H, W) or (H, W, 3).
 
     The mask (Immerkær 1996) removes slopes and straight edges. The response is scaled such that
@@ -103,7 +103,7 @@ def noise_response(image: Values) -> Values:
     noise.
     """
     mask = _NOISE_MASK if image.ndim == 2 else _NOISE_MASK[:, :, None]
-    response: Values = np.abs(ndimage.correlate(image, mask, mode="nearest"))
+    response: PixelValues = np.abs(ndimage.correlate(image, mask, mode="nearest"))
     response /= np.sqrt(np.square(_NOISE_MASK).sum()) * _MEDIAN_OF_NORMAL
     usable = (image > 0) & (image < 1)
     size = (3, 3, 1)[: image.ndim]
@@ -113,11 +113,11 @@ def noise_response(image: Values) -> Values:
     return response
 
 
-def at_black(image: Values) -> Values:
+def at_black(image: PixelValues) -> PixelValues:
     """Return 1 for each value at black, 0 for others, in the image's shape."""
     return (image <= 0).astype(np.float64)
 
 
-def at_white(image: Values) -> Values:
+def at_white(image: PixelValues) -> PixelValues:
     """Return 1 for each value at white, 0 for others, in the image's shape."""
     return (image >= 1).astype(np.float64)

@@ -20,7 +20,7 @@ from ..errors import StoppedError
 from . import pixelwise, summaries
 from .bands import in_bands
 from .images import checked, checked_pair
-from .pixelwise import NOISE_WINDOW, SSIM_HALO, SSIM_WINDOW, Values
+from .pixelwise import NOISE_WINDOW, SSIM_HALO, SSIM_WINDOW, PixelValues
 from .with_reference import MS_SSIM_LEAST_SIDE, ms_ssim
 
 
@@ -31,11 +31,11 @@ class Metric:
     Parameters
     ----------
     key : str
-        What it is called in code.
+        Name in code.
     label : str
-        What it is called in tables and files, with its unit.
+        Name in tables and files, with its unit.
     description : str
-        One sentence for people.
+        Sentence that says what the metric means.
     better : {"higher", "lower", "neither"}
         Which values are better, if that can be said at all.
     digits : int
@@ -61,8 +61,8 @@ class Metric:
     better: Literal["higher", "lower", "neither"]
     digits: int
     needs: Literal["nothing", "reference", "original"]
-    pixels: Callable[..., Values]
-    summary: Callable[[Values], float]
+    pixels: Callable[..., PixelValues]
+    summary: Callable[[PixelValues], float]
     halo: int = 0
     least_side: int = 1
     of_tiles: bool = True
@@ -72,7 +72,7 @@ class Metric:
         return "–" if math.isnan(value) else f"{value:.{self.digits}f}"
 
 
-def _percent(summary: Callable[[Values], float]) -> Callable[[Values], float]:
+def _percent(summary: Callable[[PixelValues], float]) -> Callable[[PixelValues], float]:
     return lambda values: 100 * summary(values)
 
 
@@ -232,7 +232,7 @@ def measure(
     reference : array-like, optional
         The sharp image that it should be.
     original : array-like, optional
-        What was restored.
+        Image that was restored.
     stop : threading.Event, optional
         When it is set, no further metric is measured.
 
@@ -261,7 +261,7 @@ def pixels_of_metrics(
     reference: ArrayLike | None,
     original: ArrayLike | None,
     stop: threading.Event | None = None,
-) -> Iterator[tuple[list[Metric], Values]]:
+) -> Iterator[tuple[list[Metric], PixelValues]]:
     """Compute what metrics are summed up from, one after the other.
 
     Parameters

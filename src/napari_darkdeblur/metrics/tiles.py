@@ -25,7 +25,7 @@ def tile_regions(height: int, width: int, tile: int) -> list[Rectangle]:
     Parameters
     ----------
     height, width : int
-        Of the image, in pixels.
+        Size of the image in pixels.
     tile : int
         Side of a tile. What remains at the lower and the right border is a tile of its own if
         it is at least half as long; otherwise it belongs to the tile beside it.

@@ -89,9 +89,9 @@ def add_conv3x3_(total: Tensor, x: Tensor, weight: Tensor) -> None:
     total : Tensor
         (N, K, H, W), channels last; it is written to.
     x : Tensor
-        (N, C, H, W), channels last.
+        Input, (N, C, H, W), channels last.
     weight : Tensor
-        (K, C, 3, 3).
+        Weights of the convolution, (K, C, 3, 3).
     """
     # Under autocast the total may have another type than x: torch's own convolution follows.
     single = x.dtype == total.dtype == torch.float32
@@ -113,7 +113,7 @@ class ChannelAttention(nn.Module):
     Parameters
     ----------
     channels : int
-        Channels in and out.
+        Number of input and of output channels.
     reduction : int
         The bottleneck has ``channels // reduction`` channels, at least 4.
     """
@@ -142,11 +142,11 @@ class DenseAttentionBlock(nn.Module):
     Parameters
     ----------
     channels : int
-        Channels in and out.
+        Number of input and of output channels.
     growth : int
         Channels that each convolution but the last adds to the stack.
     layers : int
-        Number of convolutions.
+        Number of convolutions, one after the other.
     attention : bool
         Whether channel attention scales the shortcut. If not, the input itself is added.
     reduction : int

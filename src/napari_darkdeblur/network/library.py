@@ -29,7 +29,7 @@ class ModelEntry:
     name : str
         File name without its ending.
     path : pathlib.Path
-        The file.
+        Path of the file.
     origin : {"bundled", "user"}
         Whether it came with the program or lies in the models folder.
     summary : str
@@ -143,7 +143,7 @@ def load_weights(path_or_name: str | os.PathLike[str] = DEFAULT_MODEL) -> Loaded
     Parameters
     ----------
     path_or_name : str or path-like
-        See `find_weights`.
+        Name or path, see `find_weights`.
 
     Returns
     -------

@@ -282,7 +282,7 @@ def fused(output: Tensor, image: Tensor) -> Tensor:
     residual, weights = output[:, :3], output[:, 3:]
     if weights.shape[1] == 0 or image.shape[1] == 3:
         return residual
-    picture, *guides = image.split(3, dim=1)
+    picture, *guides = torch.split(image, 3, dim=1)
     for index, guide in enumerate(guides):
         residual = residual + weights[:, index : index + 1] * (guide - picture)
     return residual
@@ -362,7 +362,7 @@ def run_stages(
     Returns
     -------
     residual : Tensor
-        (N, 3, H, W).
+        Residual, (N, 3, H, W).
     channel_scales : dict of str to Tensor
         Channel scales that were given or pooled over the batch.
     """

@@ -70,13 +70,13 @@ class LoadedModel:
     name : str
         File name without its ending.
     path : pathlib.Path
-        Where it was read from.
+        File that it was read from.
     sha256 : str
-        Of the file's bytes, in hexadecimal.
+        SHA-256 of the file's bytes, in hexadecimal.
     network : DarkDeblurNet
-        In evaluation mode, fp32, on the CPU.
+        Network, in evaluation mode, in fp32 and on the CPU.
     card : ModelCard
-        The file's header.
+        Contents of the header.
     """
 
     name: str
@@ -128,7 +128,7 @@ def save_weights(
     path : path-like
         Must end in ``.safetensors``.
     net : DarkDeblurNet
-        On any device.
+        Network, on any device.
     provenance, summary, licence
         See `ModelCard`.
     dtype : torch.dtype

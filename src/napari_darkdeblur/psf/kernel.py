@@ -443,7 +443,7 @@ def write_psf(path: str | os.PathLike[str], psf: PSF, *, overwrite: bool = False
         Where to write: ``.tif`` or ``.npy`` hold the kernel exactly (float32), ``.png`` holds
         it in 16 bits, its largest value white.
     psf : PSF
-        The kernel to write.
+        Kernel that is written.
     overwrite : bool
         Whether an existing file may be replaced.
 

@@ -20,7 +20,7 @@ def to_light(values: NDArray[Any], linear_light: bool) -> NDArray[np.float32]:
     Parameters
     ----------
     values : ndarray
-        Values in 0..1, any shape.
+        Values in 0..1, of any shape.
     linear_light : bool
         Whether the values carry the sRGB curve, which is undone (photographs), so that the
         result is linear in light. False for values that are light already (microscopes).

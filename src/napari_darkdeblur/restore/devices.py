@@ -76,7 +76,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     precision : {"fp32", "tf32", "bf16", "fp16"}
         ``"tf32"`` is float32 whose products are rounded to 10 bits, on CUDA devices.
     device : torch.device
-        Where.
+        Device that computes.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def float32_precision(precision: Precision, device: torch.device) -> Iterator[No
     precision : {"fp32", "tf32", "bf16", "fp16"}
         See `choose_dtype`.
     device : torch.device
-        Where is computed.
+        Device that computes.
     """
     if device.type != "cuda":
         yield

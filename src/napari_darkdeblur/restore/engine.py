@@ -53,7 +53,7 @@ def restore(
         Of the same shape and dtype; planes and tiles are written as they are done. It must not
         be the input.
     options : RestoreOptions, optional
-        How.
+        Restoration options; defaults if omitted.
     stop : threading.Event, optional
         When it is set, restoring ends after the tile at hand.
 
@@ -202,18 +202,18 @@ def estimate(
     Parameters
     ----------
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     dtype : dtype-like
-        Of the image.
+        Data type of the image's pixels.
     options : RestoreOptions, optional
-        How.
+        Restoration options; defaults if omitted.
 
     Returns
     -------
     plan : Plan
         For each plane, with the predicted peak of memory, output included, and time.
     planes : int
-        Number of planes.
+        Number of planes of the image.
 
     Raises
     ------

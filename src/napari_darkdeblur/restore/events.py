@@ -62,13 +62,13 @@ class ModelReady:
     Parameters
     ----------
     model : str
-        Its name.
+        Name of the model.
     device : str
-        Where it runs.
+        Device that the model runs on.
     plan : Plan
-        How.
+        How each plane is restored.
     planes : int
-        Number of planes.
+        Number of planes of the image.
     black, white : float
         The values of black and white, in units of the pixels.
     range_text : str
@@ -105,7 +105,7 @@ class TileDone:
     plane, planes : int
         Index of the plane, from 0, and their number.
     stage : str
-        What was computed.
+        Stage of the network, or ``"guides"``, whose tile is done.
     fraction : float
         Share of all planes' work that is done, 0 to 1.
     seconds_left : float or None
@@ -147,11 +147,11 @@ class Retried:
     plane : int
         Index of the plane, from 0.
     plan : Plan
-        How it goes on.
+        Plan from here on.
     device : str
-        Where it goes on.
+        Device from here on.
     reason : str
-        One sentence.
+        Sentence for the user that says why.
     """
 
     plane: int
@@ -173,15 +173,15 @@ class Result:
     planes_done : int
         Number of planes in the output.
     seconds : float
-        Wall-clock time.
+        Wall-clock time from start to end.
     model, sha256, device : str
-        What restored it.
+        Model's name, its file's SHA-256 and the device that it ran on.
     plan : Plan or None
         How the last plane was restored; None if it did not come to that.
     range_text : str
         A sentence that says which values were black and white, and why.
     notes : tuple of str
-        Sentences for the user.
+        Sentences for the user: what was guessed, and what is unusual.
     psf : PSF, PSFGrid, tuple of them or None
         The kernel that was used, or for each plane the one or None.
     light : {"srgb", "linear"}
@@ -212,7 +212,7 @@ class Finished:
     Parameters
     ----------
     result : Result
-        How it ended.
+        How restoring ended.
     """
 
     result: Result

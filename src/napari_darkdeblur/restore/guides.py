@@ -25,11 +25,11 @@ from .tiling.feature_store import FeatureStore
 # Eleven bits of each value, however dark it is: more than the pixels of a photograph have.
 KEPT_AS = torch.float16
 
-_BLOCK = 768
+BLOCK = 768
 # Pixels along which neighbouring blocks fade into each other, an even number.
-_FADE = 128
+FADE = 128
 # Pixels around that a block's guides are computed with, besides the kernel's width.
-_MARGIN = 64
+MARGIN = 64
 
 
 def guide_blocks(height: int, width: int) -> list[Rectangle]:
@@ -54,14 +54,14 @@ def guide_blocks(height: int, width: int) -> list[Rectangle]:
 
 
 def _even_parts(length: int) -> list[tuple[int, int]]:
-    count = max(1, round(length / _BLOCK))
+    count = max(1, round(length / BLOCK))
     edges = [length * i // count for i in range(count + 1)]
     return list(pairwise(edges))
 
 
 def faded(block: Rectangle, height: int, width: int) -> Rectangle:
     """Return a block of a plane with what it shares with its neighbours."""
-    return block.expanded(_FADE // 2, 1, Rectangle(0, 0, height, width))
+    return block.expanded(FADE // 2, 1, Rectangle(0, 0, height, width))
 
 
 def with_margin(block: Rectangle, side: int, height: int, width: int) -> Rectangle:
@@ -76,7 +76,7 @@ def with_margin(block: Rectangle, side: int, height: int, width: int) -> Rectang
     height, width : int
         Of the plane.
     """
-    return block.expanded(_FADE // 2 + side + _MARGIN, 1, Rectangle(0, 0, height, width))
+    return block.expanded(FADE // 2 + side + MARGIN, 1, Rectangle(0, 0, height, width))
 
 
 def guides_feature(count: int) -> Feature:
@@ -147,8 +147,8 @@ class PlaneGuides:
         across = _fades(whole.left, whole.right, width)
         made *= torch.from_numpy(np.outer(down, across)).to(self._device)
         # What the blocks above and to the left have written of it already.
-        above = min(_FADE, whole.height) if block.top > 0 else 0
-        before = min(_FADE, whole.width) if block.left > 0 else 0
+        above = min(FADE, whole.height) if block.top > 0 else 0
+        before = min(FADE, whole.width) if block.left > 0 else 0
         if above:
             made[..., :above, :] += self._store.read(
                 Rectangle(whole.top, whole.left, above, whole.width)
@@ -195,10 +195,10 @@ class PlaneGuides:
 
 def _fades(start: int, stop: int, length: int) -> NDArray[np.float32]:
     """Return how much a block counts at pixels of a line, 1 but where it meets a neighbour."""
-    ramp = ((np.arange(_FADE) + 0.5) / _FADE).astype(np.float32)
+    ramp = ((np.arange(FADE) + 0.5) / FADE).astype(np.float32)
     weights = np.ones(stop - start, np.float32)
     if start > 0:
-        weights[:_FADE] *= ramp
+        weights[:FADE] *= ramp
     if stop < length:
-        weights[-_FADE:] *= ramp[::-1]
+        weights[-FADE:] *= ramp[::-1]
     return weights

@@ -77,9 +77,9 @@ def plan_for(
     loaded : LoadedModel
         On the device that it will run on.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     options : RestoreOptions
-        What the user chose.
+        Restoration options.
     reserved : int
         Bytes of the computer's memory that are taken besides.
     kernel, kernels

@@ -89,7 +89,7 @@ def choose_model(device: torch.device, pixels: int | None = None) -> str:
     Parameters
     ----------
     device : torch.device
-        Where it will run.
+        Device that the model will run on.
     pixels : int, optional
         How many it will restore, over all planes; not known if not given.
 

@@ -111,7 +111,7 @@ def test_measuring_in_bands_of_rows_changes_nothing(monkeypatch: pytest.MonkeyPa
     image, reference, original = RESTORED[:40, :30], REFERENCE[:40, :30], ORIGINAL[:40, :30]
     whole = measure(image, reference, original)
     for rows in (1, 7, 39):
-        monkeypatch.setattr(bands, "_PIXELS_OF_BAND", rows * image.shape[1])
+        monkeypatch.setattr(bands, "PIXELS_OF_BAND", rows * image.shape[1])
         assert measure(image, reference, original) == pytest.approx(whole, rel=1e-12)
 
 

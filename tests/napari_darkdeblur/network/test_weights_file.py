@@ -295,3 +295,29 @@ def test_files_of_version_1_are_read(tmp_path: Path):
     loaded = load_weights(path).network.state_dict()
     assert loaded.keys() == net.state_dict().keys()
     assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a network's state as it was named up to version 2."""
+    return {re.sub("^contextual_gates", "gates", name): value for name, value in state.items()}
+
+
+def test_files_of_version_2_are_read(tmp_path: Path):
+    net = make_network()
+    old = {name: value.contiguous() for name, value in old_names(net.state_dict()).items()}
+    assert old.keys() != net.state_dict().keys()
+    path = tmp_path / "old.safetensors"
+    save_file(old, path, metadata=header(schema_version=2))
+    loaded = load_weights(path).network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+def test_the_state_of_an_older_checkpoint_is_read_also_as_a_part_of_another():
+    net, other = make_network(seed=1), make_network(seed=2)
+    other.load_state_dict(old_names(net.state_dict()))
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(other(image), net(image))
+    wrapped = torch.nn.ModuleDict({"network": make_network(seed=3)})
+    state = {f"network.{name}": value for name, value in old_names(net.state_dict()).items()}
+    wrapped.load_state_dict(state)
+    assert torch.equal(wrapped["network"](image), net(image))

@@ -84,7 +84,7 @@ class Axes:
         text : str
             One letter for each axis, capital or small.
         shape : sequence of int
-            The array's shape.
+            Shape of the array.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Axes:
         Parameters
         ----------
         shape : sequence of int
-            The array's shape.
+            Shape of the array.
 
         Returns
         -------
@@ -240,7 +240,7 @@ class Axes:
         Parameters
         ----------
         plane : int
-            See `coordinates`.
+            Index of the plane, see `coordinates`.
         rows, columns : slice
             The region, without a step; all of the plane if not given.
 
@@ -278,7 +278,7 @@ class Axes:
         Parameters
         ----------
         block : ndarray
-            See `to_hwc`.
+            Block as `to_hwc` takes it.
 
         Returns
         -------

@@ -48,7 +48,7 @@ class ValueRangeError(PixelError):
     found : tuple of float
         The least and the greatest value found.
     allowed : tuple of float
-        The value range.
+        Values of black and of white.
     """
 
     def __init__(self, found: tuple[float, float], allowed: tuple[float, float]) -> None:

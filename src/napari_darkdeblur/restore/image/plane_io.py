@@ -37,15 +37,17 @@ class PlaneIO:
     Parameters
     ----------
     view : ImageView
-        The image.
+        Image that the plane is of.
     plane : int
-        Which of its planes.
+        Index of the plane among the image's.
     output : Output
-        Where restored pixels go.
+        Array that takes the restored pixels.
     loaded : LoadedModel
         On the device that it runs on.
     guides : PlaneGuides, optional
-        What the network is given beside the picture.
+        Guides that the network is given beside the picture.
+    asynchronous : bool, optional
+        Whether copies run beside the computation; the default is on CUDA devices only.
     """
 
     def __init__(
@@ -55,16 +57,19 @@ class PlaneIO:
         output: Output,
         loaded: LoadedModel,
         guides: PlaneGuides | None = None,
+        *,
+        asynchronous: bool | None = None,
     ) -> None:
         self._view, self._plane, self._output, self._loaded = view, plane, output, loaded
         weight = next(loaded.network.parameters())
         self._device, self._dtype = weight.device, weight.dtype
         self._guides = guides
-        self._beside = self._device.type == "cuda"
+        on_cuda = self._device.type == "cuda"
+        self._asynchronous = on_cuda if asynchronous is None else asynchronous
         self._pending: tuple[Rectangle, Tensor, torch.cuda.Event] | None = None
-        stride = loaded.size_multiple
+        multiple = loaded.size_multiple
         self.bounds = Rectangle(
-            0, 0, view.height + -view.height % stride, view.width + -view.width % stride
+            0, 0, view.height + -view.height % multiple, view.width + -view.width % multiple
         )
 
     def read(self, region: Rectangle) -> Tensor:
@@ -75,7 +80,7 @@ class PlaneIO:
         rows, columns = self._real(region)
         image = torch.from_numpy(self._view.read(self._plane, rows, columns))[None]
         image = self._as_network(image, region)
-        if self._beside:
+        if self._asynchronous:
             image = image.pin_memory().to(self._device, non_blocking=True)
         image = image.to(self._device)
         if self._guides is None:
@@ -107,7 +112,7 @@ class PlaneIO:
 
     def write(self, region: Rectangle, residual: Tensor) -> None:
         """Take in a tile's residual; it is in the output after `flush` at the latest."""
-        if not self._beside:
+        if not self._asynchronous:
             self._finish(region, residual.to("cpu", torch.float32), None)
             return
         copied = torch.empty(residual.shape, pin_memory=True)

@@ -25,7 +25,7 @@ class ChosenRange:
     Parameters
     ----------
     black, white : float
-        In units of the pixels.
+        Values of black and of white, in units of the pixels.
     text : str
         A sentence that says which values they are, and why.
     extremes : tuple of float, optional
@@ -76,7 +76,7 @@ def choose_range(
     strips : callable
         Gives an iterator over the strips of the image, (plane, values).
     dtype : numpy.dtype
-        The values' dtype.
+        Data type of the values.
     count : int
         How many values all strips have together.
     value_range : {"auto", "dtype", "data", "percentile"} or tuple of float

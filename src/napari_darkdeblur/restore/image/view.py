@@ -29,9 +29,9 @@ from .ranges import ValueRange, choose_range, default_full_scale
 
 _WHOLE = slice(None)
 # How many values are read at a time in a scan: 16 MiB in double precision.
-_SCANNED_AT_ONCE = 2**21
+SCANNED_AT_ONCE = 2**21
 # How many are converted at a time: few enough to stay in the processor's cache.
-_CONVERTED_AT_ONCE = 2**17
+CONVERTED_AT_ONCE = 2**17
 _MOST_PLANES_NAMED = 5
 
 
@@ -72,9 +72,9 @@ class ImageView:
     Attributes
     ----------
     array : PixelArray
-        The pixels.
+        Pixels of the image.
     axes : Axes
-        Their axes.
+        Axes of the array.
     axes_guessed : bool
         Whether the axes were guessed.
     note_of_axes : str
@@ -249,7 +249,7 @@ class ImageView:
         if self.axes.colour == "grey":
             # In double precision the mean of three equal numbers is that number.
             restored = restored.mean(axis=0, keepdims=True, dtype=np.float64)
-        for strip in _strips_of(original.shape, _CONVERTED_AT_ONCE):
+        for strip in _strips_of(original.shape, CONVERTED_AT_ONCE):
             wanted = np.moveaxis(restored[:, strip], 0, -1)
             pixels = self._from_network(original[strip], wanted)
             if self.dtype.kind != "f" and self.dtype.itemsize == 8:
@@ -282,7 +282,7 @@ class ImageView:
         """Return (h, w, C) as the network sees it, (C, h, w); NaN stays."""
         height, width, channels = colours.shape
         planes = np.empty((channels, height, width), np.float32)
-        for strip in _strips_of(colours.shape, _CONVERTED_AT_ONCE):
+        for strip in _strips_of(colours.shape, CONVERTED_AT_ONCE):
             planes[:, strip] = np.moveaxis(self._unit(_double(colours[strip])), -1, 0)
         return planes
 
@@ -360,9 +360,9 @@ def read_strips(
     Parameters
     ----------
     array : PixelArray
-        The pixels.
+        Pixels of the image.
     axes : Axes
-        Their axes.
+        Axes of the array.
     stop : threading.Event, optional
         When it is set, reading ends with `StoppedError`.
 
@@ -374,7 +374,7 @@ def read_strips(
         (h, w, channels without alpha).
     """
     for plane in range(axes.plane_count):
-        for strip in _strips_of((axes.height, axes.width, axes.channels), _SCANNED_AT_ONCE):
+        for strip in _strips_of((axes.height, axes.width, axes.channels), SCANNED_AT_ONCE):
             if stop is not None and stop.is_set():
                 raise StoppedError
             block = axes.to_hwc(np.asarray(array[axes.index(plane, strip, _WHOLE)]))

@@ -56,7 +56,7 @@ class Costs:
     stages : dict of str to Cost
         Of each stage, by its name.
     scale_maps : dict of str to float
-        By stage: bytes per pixel of a gate that differs from place to place.
+        By stage: bytes per pixel of a channel scale that differs from place to place.
     """
 
     whole: Cost
@@ -75,7 +75,7 @@ def measure_costs(net: DarkDeblurNet) -> Costs:
     Parameters
     ----------
     net : DarkDeblurNet
-        In evaluation mode.
+        Network, in evaluation mode.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def measure_guides(height: int, width: int, side: int, count: int, device: torch
     count : int
         Number of guides, see `deconvolved`.
     device : torch.device
-        Where guides are computed.
+        Device that computes the guides.
 
     Returns
     -------

@@ -60,13 +60,13 @@ def restore_plane(
     Parameters
     ----------
     net : DarkDeblurNet
-        In evaluation mode.
+        Network, in evaluation mode.
     plan : Plan
-        How.
+        Plan of the plane, for this network.
     plane : Plane
         Where pixels come from and residuals go.
     bounds : Rectangle
-        The whole plane.
+        Rectangle of the whole plane.
     scratch : pathlib.Path, optional
         Folder for scratch files; see `ScratchFolder`.
 

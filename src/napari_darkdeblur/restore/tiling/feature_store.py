@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -48,15 +47,15 @@ class MemoryFeatureStore:
     Parameters
     ----------
     feature : Feature
-        What is kept.
+        Feature map that is stored.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     dtype : torch.dtype
-        Of the features.
+        Data type of the features.
     storage_device : torch.device
         Device that stores the features.
     device : torch.device
-        Where `read` puts tiles.
+        Device that `read` copies tiles to.
     """
 
     def __init__(
@@ -97,15 +96,15 @@ class DiskFeatureStore:
     Parameters
     ----------
     feature : Feature
-        What is kept.
+        Feature map that is stored.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     dtype : torch.dtype
-        Of the features.
+        Data type of the features.
     folder : pathlib.Path
-        Where the file is.
+        Folder that the file is made in.
     device : torch.device
-        Where `read` puts tiles.
+        Device that `read` copies tiles to.
 
     Raises
     ------
@@ -131,7 +130,7 @@ class DiskFeatureStore:
         try:
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         except OSError as error:
-            raise self._failed(error) from error
+            raise _scratch_error(self._folder, error) from error
 
     def write(self, x: Tensor, region: Rectangle) -> None:
         """Keep a tile; see `FeatureStore`."""
@@ -143,7 +142,7 @@ class DiskFeatureStore:
                 while data:
                     data = data[self._file.write(data) :]
         except OSError as error:
-            raise self._failed(error) from error
+            raise _scratch_error(self._folder, error) from error
 
     def read(self, region: Rectangle) -> Tensor:
         """Return a region; see `FeatureStore`."""
@@ -157,17 +156,11 @@ class DiskFeatureStore:
                 while data:
                     count = self._file.readinto(data)
                     if not count:
-                        raise self._failed(OSError("it ends too early"))
+                        raise _scratch_error(self._folder, OSError("it ends too early"))
                     data = data[count:]
         except OSError as error:
-            raise self._failed(error) from error
+            raise _scratch_error(self._folder, error) from error
         return pixels.permute(2, 0, 1)[None].to(self._device)
-
-    def flush(self) -> None:
-        """Put what was written on the disk itself, and out of the system's cache."""
-        os.fsync(self._file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         """Delete the file."""
@@ -176,11 +169,12 @@ class DiskFeatureStore:
     def _offset(self, region: Rectangle) -> int:
         return region.left // self._downscale * self._pixel_bytes
 
-    def _failed(self, error: OSError) -> ScratchError:
-        return ScratchError(
-            f"The scratch file in {self._folder} failed ({error.strerror or error}); name a "
-            "folder with more room as scratch folder, or allow more memory."
-        )
+
+def _scratch_error(folder: Path, error: OSError) -> ScratchError:
+    return ScratchError(
+        f"The scratch file in {folder} failed ({error.strerror or error}); name a folder with "
+        "more room as scratch folder, or allow more memory."
+    )
 
 
 def make_feature_store(
@@ -199,11 +193,11 @@ def make_feature_store(
     feature, height, width, dtype
         See `MemoryFeatureStore`.
     storage : {"memory", "host", "disk"}
-        See `Plan`.
+        Where the feature map is stored, see `Plan`.
     scratch : pathlib.Path or None
-        See `ScratchFolder`.
+        Folder for files, see `ScratchFolder`.
     device : torch.device
-        Where the network runs.
+        Device that the network runs on.
     """
     if storage == "disk":
         folder = ScratchFolder(scratch).path
@@ -217,7 +211,7 @@ _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 class ScratchFolder:
-    """Where feature maps go for which there is no memory. It is looked at only when needed.
+    """Folder for feature maps for which there is no memory. It is looked at only when needed.
 
     Parameters
     ----------
@@ -243,38 +237,13 @@ class ScratchFolder:
         ScratchError
             The user's folder cannot be written to.
         """
-        if self.bytes_per_second == 0:
+        try:
+            tempfile.TemporaryFile(dir=self.path).close()
+        except OSError as error:
+            if self._chosen is not None:
+                raise _scratch_error(self.path, error) from error
             return 0
         return int(0.9 * shutil.disk_usage(self.path).free)
-
-    @property
-    def bytes_per_second(self) -> float:
-        """How fast it is written and read; see `free`."""
-        try:
-            return _measure(self.path)
-        except ScratchError:
-            if self._chosen is not None:
-                raise
-            return 0.0
-
-
-@functools.cache
-def _measure(folder: Path) -> float:
-    """Write and read 32 MB as tiles are, past the system's cache where that can be done."""
-    feature = Feature("probe", 64, 1)
-    side = 354
-    region = Rectangle(0, 0, side, side)
-    tile = torch.zeros((1, 64, side, side)).contiguous(memory_format=torch.channels_last)
-    cpu = torch.device("cpu")
-    store = DiskFeatureStore(feature, side, side, torch.float32, folder, cpu)
-    try:
-        start = time.perf_counter()
-        store.write(tile, region)
-        store.flush()
-        store.read(region)
-        return 2 * tile.nbytes / (time.perf_counter() - start)
-    finally:
-        store.close()
 
 
 @functools.cache

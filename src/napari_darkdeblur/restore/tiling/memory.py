@@ -27,7 +27,7 @@ from ...errors import DarkDeblurError
 # Of what is free, what restoring takes by default: others live here, too.
 FREE_SHARE = {"cpu": 0.6, "cuda": 0.8, "mps": 0.5}
 
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 class PeakTracker(TorchFunctionMode):
@@ -78,7 +78,7 @@ def peak_bytes(compute: Callable[[], object], device: torch.device) -> int:
     compute : callable
         Makes its inputs itself if they are to be counted.
     device : torch.device
-        Where it computes.
+        Device that the function computes on.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -118,7 +118,7 @@ def default_budget(device: torch.device, reserved: int = 0) -> int:
     Parameters
     ----------
     device : torch.device
-        Whose memory.
+        Device whose memory is taken.
     reserved : int
         Bytes that will be taken in any case. They are part of the result, and do not count
         towards the share of free memory that is taken.
@@ -129,9 +129,9 @@ def default_budget(device: torch.device, reserved: int = 0) -> int:
 def _cgroup_room(limit: str, usage: str, statistics: str) -> int | None:
     """Return what a cgroup leaves, or None where there is no limit to be read."""
     try:
-        allowed = int((_CGROUP / limit).read_text())
-        used = int((_CGROUP / usage).read_text())
-        stat = (_CGROUP / statistics).read_text()
+        allowed = int((CGROUP / limit).read_text())
+        used = int((CGROUP / usage).read_text())
+        stat = (CGROUP / statistics).read_text()
     except (OSError, ValueError):
         return None
     # Cached files count as used, yet make room when it is needed.
@@ -145,10 +145,10 @@ _MMAP_THRESHOLD = -3  # bytes of the smallest block that is a mapping of its own
 _MMAP_MAX = -4  # number of such blocks
 
 _MIB = 2**20
-_KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+KEEP_FREED = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 # What the library starts with, but for the two thresholds: the library raises them whenever a
 # larger block is freed, up to these, and stops doing so once a program has set any of them.
-_USUAL = {
+MALLOC_DEFAULTS = {
     _MMAP_MAX: 65536,
     _TRIM_THRESHOLD: 64 * _MIB,
     _MMAP_THRESHOLD: 32 * _MIB,
@@ -172,21 +172,21 @@ def freed_memory_kept() -> Iterator[None]:
     in several threads.
     """
     global _users
-    libc = _glibc()
+    libc = glibc()
     if libc is None:
         yield
         return
     with _lock:
         _users += 1
         if _users == 1:
-            _set(libc, _KEEP)
+            _set(libc, KEEP_FREED)
     try:
         yield
     finally:
         with _lock:
             _users -= 1
             if _users == 0:
-                _set(libc, _USUAL)
+                _set(libc, MALLOC_DEFAULTS)
                 libc.malloc_trim(0)
 
 
@@ -196,7 +196,7 @@ def _set(libc: ctypes.CDLL, parameters: dict[int, int]) -> None:
 
 
 @functools.cache
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
     """Return the C library if it is glibc, whose malloc has these parameters."""
     if not sys.platform.startswith("linux"):
         return None

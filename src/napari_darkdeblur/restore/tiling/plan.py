@@ -11,7 +11,7 @@ from ...rectangle import Rectangle
 from ..units import format_bytes, format_duration
 
 Tiling = Literal["auto", "whole", "exact", "local", "fast"]
-Mode = Literal["whole", "exact", "local", "fast"]
+TilingMode = Literal["whole", "exact", "local", "fast"]
 Storage = Literal["memory", "host", "disk", "recompute"]
 
 TILINGS: tuple[Tiling, ...] = ("auto", "whole", "exact", "local", "fast")
@@ -28,8 +28,8 @@ class Plan:
     Parameters
     ----------
     mode : {"whole", "exact", "local", "fast"}
-        In one piece; in tiles with the means of the whole plane; in tiles with means over
-        windows; in tiles with gates from a sample of the plane.
+        In one piece; in tiles with averages over the whole plane; in tiles with averages over
+        windows; in tiles with channel scales from a sample of the plane.
     tiles : dict of str to list of Rectangle
         The tiles of each pass, by the stage's name; for ``"whole"`` and ``"fast"`` of the one
         pass ``"network"``. Where there is a kernel, the first pass is ``"guides"``; its tiles
@@ -42,16 +42,16 @@ class Plan:
     fixed_bytes : int
         The part of it that no other plan would save: the output, and what libraries take.
     scratch_bytes : int
-        Size of the scratch files.
+        Size of the scratch files in bytes.
     seconds : float
-        Roughly how long a plane takes.
+        Estimated time of a plane.
     seconds_per_pixel : dict of str to float
-        Of each pass, halos aside.
+        Time of each pass per pixel of a tile, halos not counted.
     sample : list of Rectangle
-        What mode ``"fast"`` takes its gates from.
+        Squares that mode ``"fast"`` takes its channel scales from.
     """
 
-    mode: Mode
+    mode: TilingMode
     tiles: Mapping[str, list[Rectangle]]
     storage: Mapping[str, Storage] = field(default_factory=dict)
     peak_bytes: int = 0
@@ -100,7 +100,7 @@ class Plan:
 def required_outputs(stage: Stage, storage: Mapping[str, Storage]) -> list[str]:
     """Return the outputs for which a stage has to be run in a pass of its own.
 
-    What is computed again when it is needed is not among them, unless its means are.
+    What is computed again when it is needed is not among them, unless its average is.
     """
     return [
         output.name

@@ -1,8 +1,8 @@
 """Deciding how a plane is restored, from what it takes and from how much memory there is.
 
 The passes of a tiled plane are the network's stages (`network.stages`). What one stage makes for
-a later one waits in memory; where that does not fit the budget, in a file, or it is computed
-again when it is needed, whichever is faster.
+a later one waits in memory; where that does not fit the budget, in a file on a CPU; on a GPU in the
+computer's memory, or it is computed again when it is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..units import format_bytes
 from .costs import Costs, measure_costs, measure_guides
 from .feature_store import ScratchFolder
 from .memory import default_budget
-from .plan import LOCAL_BLOCK, Mode, Plan, Storage, Tiling, required_outputs
+from .plan import LOCAL_BLOCK, Plan, Storage, Tiling, TilingMode, required_outputs
 from .tiles import tile_grid
 
 # Larger tiles bring nothing; on a GPU, small ones do not keep it busy.
@@ -81,9 +81,9 @@ def make_plan(
         On the device and in the precision that it will be run with. It is measured the first
         time.
     height, width : int
-        Of the plane, in pixels.
+        Size of the plane in pixels.
     budget : int
-        Bytes of memory that restoring may take.
+        Bytes of memory that restoring may take, ``reserved`` included.
     tiling : {"auto", "whole", "exact", "local", "fast"}
         The mode; ``"auto"`` is ``"whole"`` where that fits the budget and does not take so
         long that nobody could watch or stop it, else ``"exact"``.
@@ -91,7 +91,7 @@ def make_plan(
         Side of a tile in pixels, of the finest stages; the default is what fits. With it,
         ``"auto"`` is ``"exact"``.
     origin : tuple of int
-        Where four tiles meet.
+        Row and column of a corner where four tiles meet.
     reserved : int
         Bytes that are taken besides: the output, for instance.
     scratch : pathlib.Path, optional
@@ -115,7 +115,7 @@ def make_plan(
         The scratch folder cannot be written to.
     """
     if tile is not None and tile < 1:
-        raise BudgetError(f"A tile of {tile} pixels is none; it takes 1 or more.")
+        raise BudgetError(f"Tile size must be at least 1 pixel (got {tile} pixels).")
     planner = _Planner(net, height, width, budget, reserved, origin, ScratchFolder(scratch))
     if kernel is not None:
         planner.guides = _Guides.of(
@@ -223,39 +223,7 @@ class _Planner:
         if self.guides is not None:
             everything[GUIDES] = "memory"
 
-        def taken(stage: Stage, side: int, storage: Mapping[str, Storage] = everything) -> int:
-            return self._requirements(stage, (side, side), storage, mode).peak
-
-        def most(side: int) -> int:
-            return max(taken(stage, side) for stage in self.stages)
-
-        # Tiles first: without a wish, as large as possible with everything kept in memory; if
-        # that does not go, of a middling size, and some features are kept elsewhere.
-        sides_tried = self._candidate_sides(align)
-        smallest = sides_tried[-1]
-        if tile is None:
-            resident = max(self._resident(everything).values())
-            fitting = [side for side in sides_tried if most(side) + resident <= self._available()]
-            if fitting and fitting[0] >= min(_TILE_WITH_SPILL, max(self.height, self.width)) // 2:
-                work = most(fitting[0])
-            else:
-                middling = [s for s in sides_tried if s <= _TILE_WITH_SPILL]
-                roomy = [s for s in middling if 2 * most(s) <= self._available()]
-                work = most(roomy[0] if roomy else smallest)
-        else:
-            work = most(tile)
-
-        # Coarse levels take less memory per pixel, so their tiles may be larger.
-        sides: dict[str, int] = {}
-        for stage in self.stages:
-            downscale = self.graph.features[stage.source].downscale
-            if tile is not None and downscale <= self.net.config.unshuffle_factor:
-                sides[stage.name] = tile
-                continue
-            candidates = self._candidate_sides(align, downscale)
-            fitting = [side for side in candidates if taken(stage, side) <= work]
-            sides[stage.name] = max(fitting[0] if fitting else 0, tile or smallest)
-
+        sides = self._tile_sides(mode, tile, align, everything)
         storage = self._spill(everything, sides, mode)
         tiles: dict[str, list[Rectangle]] = {}
         seconds, peak = 0.0, 0
@@ -282,6 +250,45 @@ class _Planner:
         )
         return self._within_budget(self._guided(plan, storage))
 
+    def _tile_sides(
+        self, mode: TilingMode, tile: int | None, align: int, storage: Mapping[str, Storage]
+    ) -> dict[str, int]:
+        """Return the side of each stage's tiles, by the stage's name."""
+
+        def taken(stage: Stage, side: int) -> int:
+            return self._requirements(stage, (side, side), storage, mode).peak
+
+        def most(side: int) -> int:
+            return max(taken(stage, side) for stage in self.stages)
+
+        # Without a wish, as large as possible with everything in memory; if that does not go, of a
+        # middling size, and some features are stored elsewhere.
+        sides_tried = self._candidate_sides(align)
+        smallest = sides_tried[-1]
+        if tile is None:
+            resident = max(self._resident(storage).values())
+            fitting = [side for side in sides_tried if most(side) + resident <= self._available()]
+            if fitting and fitting[0] >= min(_TILE_WITH_SPILL, max(self.height, self.width)) // 2:
+                work = most(fitting[0])
+            else:
+                middling = [s for s in sides_tried if s <= _TILE_WITH_SPILL]
+                roomy = [s for s in middling if 2 * most(s) <= self._available()]
+                work = most(roomy[0] if roomy else smallest)
+        else:
+            work = most(tile)
+
+        # Coarse levels take less memory per pixel, so their tiles may be larger.
+        sides: dict[str, int] = {}
+        for stage in self.stages:
+            downscale = self.graph.features[stage.source].downscale
+            if tile is not None and downscale <= self.net.config.unshuffle_factor:
+                sides[stage.name] = tile
+                continue
+            candidates = self._candidate_sides(align, downscale)
+            fitting = [side for side in candidates if taken(stage, side) <= work]
+            sides[stage.name] = max(fitting[0] if fitting else 0, tile or smallest)
+        return sides
+
     # --- Guides
 
     def _guides_beside(self, work: int) -> dict[str, Storage]:
@@ -291,7 +298,7 @@ class _Planner:
         work = max(work, self.guides.peak)
         if work + self._bytes_of(GUIDES) <= self._available():
             return {GUIDES: "memory"}
-        return {GUIDES: self._storage_outside(GUIDES, {}, {}, "fast")}
+        return {GUIDES: self._storage_outside(GUIDES, {})}
 
     def _guided(self, plan: Plan, storage: Mapping[str, Storage]) -> Plan:
         """Add the pass that makes guides to a plan, if they are wanted."""
@@ -313,7 +320,7 @@ class _Planner:
         )
 
     def _spill(
-        self, storage: Mapping[str, Storage], sides: Mapping[str, int], mode: Mode
+        self, storage: Mapping[str, Storage], sides: Mapping[str, int], mode: TilingMode
     ) -> dict[str, Storage]:
         """Move features out of memory, the largest first, until the rest fits."""
         storage = dict(storage)
@@ -335,33 +342,30 @@ class _Planner:
             if totals[worst] <= self._available() or not live:
                 return storage  # if it does not fit, `_within_budget` says so
             largest = max(live, key=self._bytes_of)
-            storage[largest] = self._storage_outside(largest, storage, sides, mode)
+            storage[largest] = self._storage_outside(largest, storage)
             stuck |= {largest}
 
-    def _storage_outside(
-        self, name: str, storage: Mapping[str, Storage], sides: Mapping[str, int], mode: Mode
-    ) -> Storage:
-        """Return where a feature goes that cannot stay in the device's memory."""
+    def _storage_outside(self, name: str, storage: Mapping[str, Storage]) -> Storage:
+        """Return where a feature map goes that cannot stay in the device's memory.
+
+        A CPU computes it again in 0.3 to 20 µs per pixel of the image (one core, small and paper's
+        network), and a disk of 550 MB/s writes and reads it in 0.01 to 1 µs: the disk is the
+        faster one even if it is ten times slower. A GPU computes it again in a fraction of that.
+        """
         size = self._bytes_of(name)
         if self.device.type == "cuda":
             room = default_budget(torch.device("cpu")) - self._bytes_in("host", storage)
             if size + self.reserved <= room:
                 return "host"
-        fits = size <= self.scratch.free - self._bytes_in("disk", storage)
-        if name == GUIDES:  # they are made of the whole plane, in blocks of their own
-            return "disk" if fits else "memory"
-        if not fits:
+        # Guides are made of the whole plane, in blocks of their own: never again tile by tile.
+        if name != GUIDES and self.device.type != "cpu":
             return "recompute"
-        # It is read by one stage, in whose tiles it is computed again if it is not kept.
-        again = dict(storage) | {name: "recompute"}
-        side = min(sides.values())
-        seconds = self._read(name, (side, side), again, mode).seconds
-        seconds *= self.pixels / (min(side, self.height) * min(side, self.width))
-        disk_seconds = 2 * size / self.scratch.bytes_per_second
-        return "disk" if disk_seconds <= seconds else "recompute"
+        if size <= self.scratch.free - self._bytes_in("disk", storage):
+            return "disk"
+        return "memory" if name == GUIDES else "recompute"
 
     def _requirements(
-        self, stage: Stage, size: tuple[int, int], storage: Mapping[str, Storage], mode: Mode
+        self, stage: Stage, size: tuple[int, int], storage: Mapping[str, Storage], mode: TilingMode
     ) -> _Requirements:
         """Return what running a stage on a tile takes, with all that is computed for it."""
         outer = self._outer_size(size, stage.halo)
@@ -385,7 +389,7 @@ class _Planner:
         return _Requirements(peak, made, seconds)
 
     def _read(
-        self, name: str, size: tuple[int, int], storage: Mapping[str, Storage], mode: Mode
+        self, name: str, size: tuple[int, int], storage: Mapping[str, Storage], mode: TilingMode
     ) -> _Requirements:
         """Return what having a feature on a region takes."""
         size = min(size[0], self.height), min(size[1], self.width)
@@ -468,9 +472,9 @@ class _Guides:
     blocks : list of Rectangle
         Blocks in which they are made.
     peak : int
-        Bytes while one is made.
+        Greatest number of bytes in use while a block is made.
     seconds : float
-        Time of all.
+        Time that all blocks take.
     """
 
     blocks: list[Rectangle]
@@ -498,11 +502,11 @@ class _Requirements:
     Parameters
     ----------
     peak : int
-        Bytes while it runs.
+        Greatest number of bytes in use while it runs.
     result : int
-        Bytes of its result.
+        Number of bytes of its result.
     seconds : float
-        Time.
+        Time that it takes.
     """
 
     peak: int
@@ -511,12 +515,12 @@ class _Requirements:
 
 
 def sample_regions(bounds: Rectangle, multiple: int, per_side: int) -> list[Rectangle]:
-    """Return squares, evenly spread over a plane, from which mode "fast" takes its gates.
+    """Return squares, evenly spread over a plane, from which mode "fast" takes its channel scales.
 
     Parameters
     ----------
     bounds : Rectangle
-        The whole plane.
+        Rectangle of the whole plane.
     multiple : int
         Number that positions and sizes are multiples of.
     per_side : int

@@ -15,11 +15,11 @@ def tile_grid(
     Parameters
     ----------
     height, width : int
-        Of the plane in pixels, multiples of ``align``.
+        Size of the plane in pixels, multiples of ``align``.
     tile : int
         Side of a tile in pixels; rounded up to a multiple of ``align``.
     align : int
-        What all edges are multiples of.
+        Number that all edges are multiples of.
     origin : tuple of int
         Row and column, of any sign, of a corner where four tiles meet; rounded down to
         multiples of ``align``.

@@ -612,7 +612,7 @@ def test_the_image_is_scanned_as_often_as_its_scale_needs(
     array = np.random.default_rng(0).random((2, 12, 10))
     if dtype[0] != "f":
         array *= 100
-    monkeypatch.setattr(image_view, "_SCANNED_AT_ONCE", 50)
+    monkeypatch.setattr(image_view, "SCANNED_AT_ONCE", 50)
     _, recording = recorded("TYX", array.astype(dtype), value_range)
     assert recording.reads == passes * 2 * [50, 50, 20]
 
@@ -628,14 +628,14 @@ def test_the_image_is_scanned_as_often_as_its_scale_needs(
 def test_a_scan_for_use_ends_when_it_is_certain(
     array, value_range: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(image_view, "_SCANNED_AT_ONCE", 50)
+    monkeypatch.setattr(image_view, "SCANNED_AT_ONCE", 50)
     dtype = np.uint8 if array.max() < 256 else np.uint16
     _, recording = recorded("TYX", array.astype(dtype), value_range)
     assert len(recording.reads) < array.size / 50 / 2
 
 
 def test_a_scan_reads_one_row_at_least(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(image_view, "_SCANNED_AT_ONCE", 5)
+    monkeypatch.setattr(image_view, "SCANNED_AT_ONCE", 5)
     _, recording = recorded("YX", np.zeros((3, 10), np.float32))
     assert recording.reads == [10, 10, 10]
 
@@ -649,7 +649,7 @@ def test_conversion_in_strips_changes_nothing(monkeypatch: pytest.MonkeyPatch):
         return view.read(0), restore(view, lambda planes: planes * 0.5)
 
     expected = both()
-    monkeypatch.setattr(image_view, "_CONVERTED_AT_ONCE", 100)
+    monkeypatch.setattr(image_view, "CONVERTED_AT_ONCE", 100)
     for result, whole in zip(both(), expected, strict=True):
         np.testing.assert_array_equal(result, whole)
 
