@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, save_weights
+from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, cli, save_weights
+from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.restore import BudgetError, Plan, make_plan
 
 TINY = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=3)
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (20, 24, 3), np.uint8)
 GUIDED = TINY.model_copy(update={"guides": 3})
 
 
@@ -72,3 +76,46 @@ def tightest_plan(*arguments, **options) -> Plan:
         except BudgetError:
             low = budget
     return tightest
+
+
+# --- the command
+
+
+def complaint(err: str) -> str:
+    """Return what an error output says, which is one sentence and nothing else."""
+    assert err.startswith("darkdeblur: error: ")
+    assert err.endswith("\n")
+    assert_sentence(err[:-1])
+    return err
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return write_image(tmp_path / "photo.png", IMAGE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of three images of different kinds, and what is none of them."""
+    path = tmp_path / "in"
+    path.mkdir()
+    write_image(path / "b.png", IMAGE)
+    write_image(path / "a.tif", RNG.integers(0, 65536, (9, 8), np.uint16))
+    write_image(path / "C.JPG", IMAGE)
+    (path / "notes.txt").write_text("no image")
+    (path / ".hidden.png").write_text("no image")
+    (path / "sub").mkdir()
+    write_image(path / "sub" / "d.png", IMAGE)
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):
+    """Return a function that runs the command: exit code, standard output and error."""
+
+    def run_command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_command

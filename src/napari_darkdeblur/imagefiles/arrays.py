@@ -3,6 +3,12 @@
 With ordinary reads and writes, not by mapping the file into memory: a full disk is then an
 error that can be told, where a mapping would kill the process, and the file's pages do not
 count as the process's memory.
+
+tifffile's own `aszarr` does less well here. Read in tiles of 512 pixels with their halos, three
+compressed pages of 2048 × 2048 uint16 take 0.12 s of processor time with `PagedArray` and 0.5 s
+(in tiles) to 1.3 s (in one strip) through zarr, 1.5 s through dask: both decode a piece anew for
+each tile that needs it. An uncompressed page is a single chunk there, so it would have to fit in
+memory as a whole.
 """
 
 from __future__ import annotations

@@ -165,8 +165,15 @@ def save_weights(
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise WeightsError(f"Weight {name!r} is not finite as {dtype}; nothing was written.")
-    with atomic_write(target) as part:
-        save_file(tensors, part, metadata={METADATA_KEY: card.model_dump_json()})
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target} cannot be written: there is no folder {target.parent}.")
+    try:
+        with atomic_write(target) as part:
+            save_file(tensors, part, metadata={METADATA_KEY: card.model_dump_json()})
+    except (OSError, SafetensorError) as error:
+        # The library wraps what the system says, such as that the disk is full.
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
+        raise WeightsError(f"{target} cannot be written: {reason}.") from error
     return target
 
 

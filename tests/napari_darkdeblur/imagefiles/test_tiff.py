@@ -30,7 +30,7 @@ from napari_darkdeblur.imagefiles import (
     write_image,
 )
 from napari_darkdeblur.imagefiles.arrays import FileArray, PagedArray
-from napari_darkdeblur.imagefiles.ome import ome_for_copy
+from napari_darkdeblur.imagefiles.tiff_writing import ome_for_copy
 from napari_darkdeblur.restore import Axes
 
 from ..conftest import assert_sentence

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_darkdeblur import GeneratorConfig, WeightsError, load_weights, save_weights
-from napari_darkdeblur.network import read_card, weights_file
+from napari_darkdeblur.network import read_card
 
 from ..conftest import TINY, assert_sentence, make_network
 
@@ -89,15 +90,25 @@ def test_an_existing_file_is_replaced_only_when_asked(random_model: Path):
     assert random_model.read_bytes() != before
 
 
-def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def half_a_file(content: Any, path: Path, metadata: Any) -> None:
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_is_too_small_is_told_and_nothing_is_left(tmp_path: Path):
+    import resource
 
-    monkeypatch.setattr(weights_file, "save_file", half_a_file)
-    with pytest.raises(OSError, match="disk full"):
-        save_weights(tmp_path / "a.safetensors", make_network())
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(WeightsError, match=r"cannot be written: .*large") as caught:
+            save_weights(tmp_path / "a.safetensors", make_network())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert_sentence(str(caught.value))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"no folder .*absent") as caught:
+        save_weights(tmp_path / "absent" / "a.safetensors", make_network())
+    assert_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])

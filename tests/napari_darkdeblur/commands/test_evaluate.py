@@ -15,7 +15,7 @@ from napari_darkdeblur.evaluation import PlaneMeasurement, mean_of
 from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.metrics import METRICS, measure
 
-from .conftest import assert_sentence
+from ..conftest import assert_sentence
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.integers(0, 256, (24, 31, 3), np.uint8)
