@@ -126,11 +126,14 @@ class EvaluationSettings:
     shift : int or None
         Largest shift in pixels over which a result is compared with its reference; by default
         that of the layout.
+    details : dict of str
+        Whatever else results depend on, such as the SHA-256 of models.
     """
 
     methods: tuple[str, ...]
     border: int = 0
     shift: int | None = None
+    details: dict[str, str] = field(default_factory=dict)
 
     def shift_of(self, layout: str) -> int:
         """Return the largest shift for a layout."""
