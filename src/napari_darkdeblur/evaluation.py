@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import atomic_write
+from .atomic import write_csv_rows
 from .errors import DarkDeblurError, sentence_of
 from .filejobs import image_files, is_image_folder
 
@@ -214,11 +213,8 @@ def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     of the same image is ``inf``.
     """
     labels = _labels([row.numbers for row in rows])
-    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "plane", *labels])
-        for row in rows:
-            writer.writerow([row.image, row.plane, *(row.numbers.get(each) for each in labels)])
+    lines = ([row.image, row.plane, *(row.numbers.get(each) for each in labels)] for row in rows)
+    write_csv_rows(path, [["image", "plane", *labels], *lines])
 
 
 def _labels(numbers: Sequence[dict[str, float]]) -> list[str]:
