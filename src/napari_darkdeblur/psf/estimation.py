@@ -31,8 +31,8 @@ from .points import find_streaks
 # From this confidence on a kernel should be used; see the figures of `benchmarks.shake fit`.
 CONFIDENT = 0.85
 
-# Larger pictures are searched in their best part of this side. With 512 pixels it took twice as
-# long for 0.3 dB of the demonstration's gain.
+# Larger pictures are searched in their best part of this side. With 512 pixels the search took
+# twice as long, and restored the demonstration's picture no better.
 _SIDE = 384
 # Each scale is so many times as fine as the one before it.
 _STEP = math.sqrt(2)
@@ -213,7 +213,7 @@ class Search:
         self.saturated = saturated(self.image)
         self.noise = noise_level(self.light.mean(axis=-1), ~self.saturated)
         self.early: list[Candidate] = []
-        self.vouched: list[tuple[Kernel, float]] = []
+        self.from_network: list[tuple[Kernel, float]] = []
         self.done, self.total = 0.0, 1.0
 
     def run(self, max_radius: int, given: Iterable[PSF] = ()) -> PSF:
@@ -241,7 +241,7 @@ class Search:
         """
         starts = [_Start(max_radius), _Start(max_radius, caution=2.0, unguided=True)]
         drawn = [*given]
-        self.vouched = [
+        self.from_network = [
             (rescaled(psf.kernel, _HALF), psf.confidence) for psf in drawn if psf.confidence
         ]
         if not drawn:
@@ -305,8 +305,11 @@ class Search:
             # The most alike is the kernel itself, or what it was refined from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
             # What a learned estimator thinks of its own kernels, for those that resemble them.
-            features["vouched"] = max(
-                (sure * similarity(at_half, vouched) for vouched, sure in self.vouched),
+            features["network_confidence"] = max(
+                (
+                    probability * similarity(at_half, theirs)
+                    for theirs, probability in self.from_network
+                ),
                 default=0.0,
             )
             result.append(

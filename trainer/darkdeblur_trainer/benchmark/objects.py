@@ -22,7 +22,7 @@ from skimage.measure import label
 from torch import Tensor
 from tqdm import tqdm
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import write_csv_rows
 
 from ..synthesis import Degradation
 from ..validation import ValidationPair, as_saved, degraded
@@ -284,15 +284,14 @@ def write_objects(path: Path, found: Sequence[ObjectScore]) -> None:
     OSError
         The file cannot be written.
     """
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ["objects", "image", "frame", "restored by", "number", "area", "brightness",
-             "reference number", "reference area", "reference brightness"]
-        )  # fmt: skip
-        for s in found:
-            measured = [v for o in (s.found, s.reference) for v in (o.number, o.area, o.brightness)]
-            writer.writerow([s.kind, s.condition, s.image, s.method, *measured])
+    rows: list[list[Any]] = [
+        ["objects", "image", "frame", "restored by", "number", "area", "brightness",
+         "reference number", "reference area", "reference brightness"]
+    ]  # fmt: skip
+    for s in found:
+        measured = [v for o in (s.found, s.reference) for v in (o.number, o.area, o.brightness)]
+        rows.append([s.kind, s.condition, s.image, s.method, *measured])
+    write_csv_rows(path, rows)
 
 
 def read_objects(path: Path) -> list[ObjectScore]:
