@@ -138,6 +138,8 @@ class Provenance(BaseModel):
     black, white : float
         The values that the network was shown as black and white, in the layer's units; metrics
         take the same.
+    strength : float
+        Share of the restored pixels in what the layer shows, 0 to 1; the rest is the input.
     device, plan : str
         Device that restored, and how the image was cut into tiles.
     seconds : float
@@ -161,6 +163,7 @@ class Provenance(BaseModel):
     psf: PSFRecord | None = None
     black: float = 0.0
     white: float = 1.0
+    strength: float = 1.0
     device: str = ""
     plan: str = ""
     seconds: float = 0.0
