@@ -157,6 +157,22 @@ def lamps(seed: int, side: int) -> Tensor:
     return torch.from_numpy(np.clip(light, 0, 1)).float().expand(3, -1, -1)
 
 
+def beads(seed: int, side: int) -> Tensor:
+    """Render a frame of fluorescent beads: small discs of unlike brightness on a dark ground.
+
+    Returns
+    -------
+    Tensor
+        (3, side, side) float32, light; see `nuclei`.
+    """
+    rng = np.random.default_rng([seed, 3])
+    shapes = _ellipses(
+        rng, side, (2.5, 4.5), lambda _: float(rng.uniform(0.5, 0.9)), round_ones=True
+    )
+    light = ndimage.gaussian_filter(0.02 + shapes, _OPTICS)
+    return torch.from_numpy(light).float().expand(3, -1, -1)
+
+
 def _ellipses(
     rng: np.random.Generator,
     side: int,
@@ -187,6 +203,7 @@ def _ellipses(
 _KINDS: dict[str, tuple[Callable[[int, int], Tensor], bool]] = {
     "nuclei": (lambda seed, side: nuclei(seed, side, saturated=False), False),
     "nuclei, some white": (lambda seed, side: nuclei(seed, side, saturated=True), False),
+    "beads": (beads, False),
     "lamps": (lamps, True),
 }
 
