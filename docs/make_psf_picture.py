@@ -62,7 +62,7 @@ def main() -> None:
         ("Wiener filter, cautious", shown(calm)),
         ("Wiener filter, bold", shown(bold)),
         ("Richardson-Lucy, 20 times", shown(iterated)),
-        ("What the network makes of all", shown(restored)),
+        ("What the network makes of it", shown(restored)),
         ("What it should be", shown(pair.reference.astype(np.float32) / 255)),
     ]
     figure = Figure(figsize=(12.4, 6.5), layout="constrained")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 # What is being written: .NAME.HOST.PID.part and the ending.
 _PART = re.compile(r"^\..*\.([0-9a-f]{8})\.(\d+)\.part(\.[^.]*)?$", re.DOTALL)
@@ -53,6 +55,25 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync_folder(target.parent)
     finally:
         _remove(part)
+
+
+def write_csv_rows(path: str | os.PathLike[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table as a CSV file in UTF-8, all or nothing; see `atomic_write`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, which is replaced if it exists. Its folder must exist.
+    rows : iterable of iterable
+        Rows of the table, the headings first. Nothing is rounded; None is left empty.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
 
 
 def remove_abandoned_parts(folder: Path) -> None:

@@ -6,7 +6,6 @@ values, over the whole frame, by the functions of `metrics`; docs/metrics.md has
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import atomic_write
+from .atomic import atomic_write, write_csv_rows
 from .datasets import LAYOUTS, Dataset, DatasetPair, images_by_stem
 from .errors import DarkDeblurError, sentence_of
 from .evaluation import EvaluationError
@@ -126,11 +125,14 @@ class EvaluationSettings:
     shift : int or None
         Largest shift in pixels over which a result is compared with its reference; by default
         that of the layout.
+    details : dict of str
+        Whatever else results depend on, such as the SHA-256 of models.
     """
 
     methods: tuple[str, ...]
     border: int = 0
     shift: int | None = None
+    details: dict[str, str] = field(default_factory=dict)
 
     def shift_of(self, layout: str) -> int:
         """Return the largest shift for a layout."""
@@ -525,14 +527,13 @@ def write_results(folder: Path, results: Results, conventions: dict[str, Any]) -
     """
     summaries = summarize(results.scores)
     paths = [folder / name for name in ("results.csv", "summary.json", "table.md")]
-    with atomic_write(paths[0]) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ["data set", "image", "method", *(label for label, _, _ in COLUMNS.values())]
-        )
-        for score in results.scores:
-            values = [score.metrics.get(key) for key in COLUMNS]
-            writer.writerow([score.dataset, score.image, score.method, *values])
+    rows: list[list[Any]] = [
+        ["data set", "image", "method", *(label for label, _, _ in COLUMNS.values())]
+    ]
+    for score in results.scores:
+        values = [score.metrics.get(key) for key in COLUMNS]
+        rows.append([score.dataset, score.image, score.method, *values])
+    write_csv_rows(paths[0], rows)
     content = {
         "conventions": conventions,
         "summaries": [asdict(each) for each in summaries],

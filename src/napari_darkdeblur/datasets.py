@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DarkDeblurError
-
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".tif", ".tiff"}
+from .imagefiles import FORMAT_OF_SUFFIX, STILL_SUFFIXES
 
 # First line of the list that ExDark comes with (imageclasslist.txt). It names all images; the
 # last column says what each is for.
@@ -147,7 +146,9 @@ LAYOUTS: dict[str, LayoutInfo] = {
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return all JPEG, PNG and TIFF files in a folder and its subfolders, sorted by path.
+    """Return all image files in a folder and its subfolders, sorted by path.
+
+    They are known by their endings: all that `read_image` reads but zarr.
 
     Raises
     ------
@@ -156,13 +157,14 @@ def find_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
+    endings = (FORMAT_OF_SUFFIX.keys() | STILL_SUFFIXES) - {".zarr"}
     images = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
+        if path.suffix.lower() in endings and not path.name.startswith(".")
     )
     if not images:
-        raise DataError(f"{folder} holds no JPEG, PNG or TIFF image.")
+        raise DataError(f"{folder} holds no image.")
     return images
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import atomic_write
+from .atomic import write_csv_rows
 from .errors import DarkDeblurError, sentence_of
-from .filejobs import image_files
+from .filejobs import image_files, is_image_folder
 
 if TYPE_CHECKING:
     from .restore import ImageView
@@ -34,7 +33,7 @@ class FilePair:
     Parameters
     ----------
     restored, reference : pathlib.Path
-        The files.
+        Image file that was restored, and the sharp one that it should be.
     """
 
     restored: Path
@@ -53,7 +52,7 @@ class PlaneMeasurement:
     Parameters
     ----------
     image : str
-        The pair's name.
+        Name of the pair that the plane belongs to.
     plane : str
         The plane's place, such as ``"T 3"``; empty if the image has only one.
     numbers : dict of str to float
@@ -79,17 +78,18 @@ def plan_pairs(restored: Path, reference: Path) -> list[FilePair]:
     for path in (restored, reference):
         if not path.exists():
             raise EvaluationError(f"{path} does not exist.")
-    if restored.is_dir() != reference.is_dir():
-        folder, file = (restored, reference) if restored.is_dir() else (reference, restored)
+    if is_image_folder(restored) != is_image_folder(reference):
+        whole = is_image_folder(restored)
+        folder, file = (restored, reference) if whole else (reference, restored)
         raise EvaluationError(
             f"{folder} is a folder and {file} is a file; name two files or two folders."
         )
-    if not restored.is_dir():
+    if not is_image_folder(restored):
         return [FilePair(restored, reference)]
     pairs = [FilePair(path, reference / path.name) for path in image_files(restored)]
     if not pairs:
         raise EvaluationError(f"There are no images in {restored}.")
-    alone = [pair.name for pair in pairs if not pair.reference.is_file()]
+    alone = [pair.name for pair in pairs if not pair.reference.exists()]
     if alone:
         more = f" nor for {len(alone) - 1} more" if len(alone) > 1 else ""
         raise EvaluationError(
@@ -107,7 +107,7 @@ def measure_pair(
     Parameters
     ----------
     pair : FilePair
-        The files.
+        Files that are compared.
     axes : str, optional
         The axes of both, such as ``"TYX"``; the default is what the files tell.
     limits : tuple of float, optional
@@ -213,11 +213,8 @@ def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     of the same image is ``inf``.
     """
     labels = _labels([row.numbers for row in rows])
-    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "plane", *labels])
-        for row in rows:
-            writer.writerow([row.image, row.plane, *(row.numbers.get(each) for each in labels)])
+    lines = ([row.image, row.plane, *(row.numbers.get(each) for each in labels)] for row in rows)
+    write_csv_rows(path, [["image", "plane", *labels], *lines])
 
 
 def _labels(numbers: Sequence[dict[str, float]]) -> list[str]:
@@ -249,7 +246,13 @@ def _view(path: Path, axes: str | None, limits: Limits | None, closing: ExitStac
 
     image = closing.enter_context(open_image(path))
     try:
-        view = ImageView(image.pixels, axes or image.axes, limits or "dtype")
+        said = image.as_options()
+        view = ImageView(
+            image.pixels,
+            axes or image.axes,
+            limits or "dtype",
+            full_scale=said.get("full_scale"),
+        )
     except ValueRangeError as error:
         low, high = error.found
         raise EvaluationError(

@@ -196,6 +196,7 @@ def common_ranges(
     options: RestoreOptions,
     *,
     series: int | None = None,
+    separate_channels: bool = False,
 ) -> dict[Path, ChosenRange]:
     """Choose one value range for all images of a kind, so that the frames of a movie stay alike.
 
@@ -207,6 +208,8 @@ def common_ranges(
         How they are restored; axes that are not given are those that a file tells.
     series : int, optional
         Which image of files with several.
+    separate_channels : bool
+        Whether the values of a pixel are restored each on its own, see `restore_file`.
 
     Returns
     -------
@@ -217,9 +220,10 @@ def common_ranges(
     from .restore import PixelError, choose_range
     from .restore.image.ranges import default_full_scale
 
+    opened = partial(_opened, options=options, series=series, separate_channels=separate_channels)
     kinds: dict[tuple[str, tuple[float, float] | None], dict[Path, int]] = {}
     for source in sources:
-        with suppress(DarkDeblurError, OSError), _opened(source, options, series) as (image, axes):
+        with suppress(DarkDeblurError, OSError), opened(source) as (image, axes):
             count = axes.pixel_count * (1 if axes.colour == "grey" else 3)
             dtype = np.dtype(image.pixels.dtype)
             full_scale = image.as_options().get("full_scale")
@@ -230,8 +234,8 @@ def common_ranges(
         from .restore.image.view import read_strips
 
         for path in paths:
-            with suppress(DarkDeblurError, OSError), _opened(path, options, series) as opened:
-                yield from read_strips(opened[0].pixels, opened[1])
+            with suppress(DarkDeblurError, OSError), opened(path) as (image, axes):
+                yield from read_strips(image.pixels, axes)
 
     chosen = {}
     for (name, full_scale), counts in kinds.items():
@@ -250,7 +254,7 @@ def common_ranges(
 
 @contextmanager
 def _opened(
-    path: Path, options: RestoreOptions, series: int | None
+    path: Path, options: RestoreOptions, series: int | None, separate_channels: bool
 ) -> Iterator[tuple[ImageFile, Axes]]:
     from .imagefiles import open_image
     from .restore import Axes
@@ -258,6 +262,7 @@ def _opened(
     with open_image(path, series) as image:
         text = options.axes or image.axes
         shape = image.pixels.shape
+        text = _separated(text, shape) if separate_channels else text
         yield image, Axes.parse(text, shape) if text else Axes.guess(shape)
 
 

@@ -279,7 +279,7 @@ def test_validate_makes_all_tables_and_their_files(photographs, tmp_path, capsys
     assert [row[-1] != "" for row in rows] == [row[0] == "unblurred" and row[1] != "blurred"
                                                for row in rows]  # fmt: skip
     kinds = dict.fromkeys(row[0] for row in measured)
-    assert list(kinds) == ["nuclei", "nuclei, some white", "lamps"]
+    assert list(kinds) == ["nuclei", "nuclei, some white", "beads", "lamps"]
     assert out.endswith(f"Wrote {numbers}.\nWrote {objects}.\n")
     with numbers.open(newline="") as stream:
         records = list(csv.DictReader(stream))

@@ -182,6 +182,12 @@ def test_other_settings_do_not_mix(run, gopro, weights, tmp_path):
     assert code == 2
     assert "holds results of other methods or settings" in err
     assert run(*words, "--border", "2", "--overwrite")[0] == 0
+    # Nor do other weights under the same name.
+    other = DarkDeblurNet(GeneratorConfig(width=4, growth=4, levels=1))
+    save_weights(weights, other, overwrite=True)
+    code, _, err = run(*words, "--border", "2")
+    assert code == 2
+    assert "holds results of other" in err
 
 
 def test_bad_images_are_named_and_the_rest_goes_on(run, gopro, weights, tmp_path):

@@ -280,6 +280,21 @@ def test_the_command_says_what_it_leaves_out_and_goes_on_where_it_ended(
     assert restored.exists()
 
 
+def test_separate_channels_of_a_folder_are_no_photograph(
+    tmp_path: Path, random_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A colour image of 16 bits has the range of uint16, three channels have their values'."""
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        write_image(tmp_path / "in" / f"{i}.tif", RNG.integers(0, 9000, (40, 50, 3), np.uint16))
+    arguments = ["deblur", str(tmp_path / "in"), str(tmp_path / "out"), "--psf", "none"]
+    arguments += ["--model", str(random_model)]
+    assert cli.main(arguments) == 0
+    assert "the range of uint16" in capsys.readouterr().out
+    assert cli.main([*arguments, "--overwrite", "--separate-channels"]) == 0
+    assert "the folder's 0.1 and 99.9 percentiles" in capsys.readouterr().out
+
+
 def test_the_frames_of_a_folder_have_one_range(
     tmp_path: Path, random_model: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -7,7 +7,6 @@ section 2.3.2: SIFT, RANSAC homography, crop).
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from skimage.measure import ransac
 from skimage.registration import phase_cross_correlation
 from skimage.transform import ProjectiveTransform, rescale, warp
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import write_csv_rows
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.imagefiles import read_image, write_image
 from napari_darkdeblur.srgb import linear_to_srgb, srgb_to_linear
@@ -449,5 +448,4 @@ def write_table(path: Path, rows: Sequence[AlignmentRow]) -> None:
     OSError
         The file cannot be written.
     """
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(table_lines(rows))
+    write_csv_rows(path, table_lines(rows))

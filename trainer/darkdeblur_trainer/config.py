@@ -277,6 +277,16 @@ class TrainConfig(_Section):
         named = {"paper": GeneratorConfig.paper, "small": GeneratorConfig.small}
         return named[value]() if isinstance(value, str) and value in named else value
 
+    @field_validator("generator")
+    @classmethod
+    def _guides_that_there_are(cls, value: GeneratorConfig) -> GeneratorConfig:
+        from napari_darkdeblur.network.guides import GUIDE_COUNTS
+
+        if value.guides not in (0, *GUIDE_COUNTS):
+            known = " or ".join(str(count) for count in (0, *GUIDE_COUNTS))
+            raise ValueError(f"{value.guides} guides cannot be made, but {known}")
+        return value
+
     @field_validator("synthesis")
     @classmethod
     def _not_empty(cls, value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:

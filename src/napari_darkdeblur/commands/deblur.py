@@ -178,7 +178,12 @@ def _run_folder(arguments: argparse.Namespace) -> int:
     if one_range:
         # With those that are done already: they are frames of the same movie.
         sources = sorted((*plan.done, *(job.source for job in plan.jobs)))
-        ranges = common_ranges(sources, options, series=arguments.series)
+        ranges = common_ranges(
+            sources,
+            options,
+            series=arguments.series,
+            separate_channels=arguments.separate_channels,
+        )
     events = partial(
         restore_file,
         overwrite=arguments.overwrite,

@@ -140,8 +140,9 @@ def _run_files(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..evaluation import check_csv, format_table, measure_pair, plan_pairs, write_csv
+    from ..filejobs import is_image_folder
 
-    whole_folder = arguments.restored.is_dir()
+    whole_folder = is_image_folder(arguments.restored)
     pairs = plan_pairs(arguments.restored, arguments.reference)
     if arguments.csv is not None:
         check_csv(arguments.csv, overwrite=arguments.overwrite)
@@ -193,8 +194,8 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
                 f"--{option} is for files, not for --model, --restored or --dataset."
             )
     datasets = _datasets(arguments)
-    methods = _methods(arguments)
-    settings = EvaluationSettings((INPUT, *methods), arguments.border, arguments.shift)
+    methods, details = _methods(arguments)
+    settings = EvaluationSettings((INPUT, *methods), arguments.border, arguments.shift, details)
     output: Path | None = arguments.output
     log = None
     if output is not None:
@@ -232,8 +233,7 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
             "values": "8-bit sRGB, whole frame",
             "border": arguments.border,
             "shift": {name: settings.shift_of(each.layout) for name, each in datasets.items()},
-            "psf": arguments.psf,
-            "tiling": arguments.tiling,
+            **details,
             "frame step": arguments.every or 1,
         }
         written = write_results(output, results, conventions)
@@ -292,18 +292,20 @@ def _datasets(arguments: argparse.Namespace) -> dict[str, Dataset]:
     return datasets
 
 
-def _methods(arguments: argparse.Namespace) -> dict[str, Restorer]:
-    """Return the restorers by name: models, and folders of results."""
+def _methods(arguments: argparse.Namespace) -> tuple[dict[str, Restorer], dict[str, str]]:
+    """Return the restorers by name, models and folders of results, and what they depend on."""
     from ..dataset_evaluation import INPUT, folder_restorer, model_restorer
     from ..restore import load_model
     from ..weights import DEFAULT_MODEL
 
     names = arguments.model or ([] if arguments.results else [DEFAULT_MODEL])
     methods: dict[str, Restorer] = {}
+    details = {"psf": arguments.psf, "tiling": arguments.tiling}
     for name in names:
         model = load_model(name, arguments.device)
         label = model.name if model.name not in methods else name
         methods[label] = model_restorer(model, arguments.psf, arguments.tiling)
+        details[label] = f"SHA-256 {model.sha256}"
     for text in arguments.results:
         label, equals, folder = text.partition("=")
         if not equals or not label:
@@ -313,4 +315,5 @@ def _methods(arguments: argparse.Namespace) -> dict[str, Restorer]:
                 f"There are two methods named {label!r}; name one of them otherwise."
             )
         methods[label] = folder_restorer(Path(folder))
-    return methods
+        details[label] = f"folder {folder}"
+    return methods, details

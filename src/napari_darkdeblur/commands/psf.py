@@ -76,6 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
     with open_image(arguments.image) as image:
         try:
             said = image.as_options()
+            if arguments.light == "auto":
+                arguments.light = said.get("light", "auto")
             view = ImageView(
                 image.pixels,
                 arguments.axes or image.axes,

@@ -38,7 +38,7 @@ def ranges_of(key: Any, shape: Sequence[int]) -> tuple[tuple[range, ...], tuple[
     key : int, slice, ellipsis or tuple of these
         What stands between the brackets.
     shape : sequence of int
-        Of the array.
+        Shape of the array that is indexed.
 
     Returns
     -------
@@ -95,7 +95,7 @@ class FileArray:
         Open for reading, and for writing if values are assigned; unbuffered. Whoever opened
         it closes it.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     dtype : numpy.dtype
         Of the values in the file, with their byte order.
     offset : int
@@ -247,11 +247,11 @@ class PagedArray:
     page_ndim : int
         How many axes a page has.
     dtype : numpy.dtype
-        Of the values.
+        Dtype of the values.
     decode : callable
         Gets a page's number and returns it as an ndarray or `FileArray`.
     keep : int
-        How many pages are kept.
+        Number of decoded pages that are kept.
 
     Raises
     ------

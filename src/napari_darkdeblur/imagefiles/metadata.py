@@ -59,20 +59,20 @@ class TiffHeader:
         Who defined what the description says: nobody, tifffile (JSON), ImageJ
         (``key=value``) or the Open Microscopy Environment (XML).
     shape : tuple of int
-        Of the pixels as they were read.
+        Shape of the pixels as they were read.
     dtype : numpy.dtype
-        Of the pixels.
+        Dtype of the pixels.
     axes : str
         A letter for each axis of the shape, as in the file, where a letter may occur twice.
     description : bytes, optional
-        The ImageDescription.
+        Text of the ImageDescription tag.
     tags : tuple of (int, int, int, bytes)
         Further tags of the first page: number, type, count, and the values in the file's
         byte order.
     byteorder : {"<", ">"}
-        The file's.
+        Byte order of the file.
     compressed : bool
-        Whether the pixels were.
+        Whether the pixels were compressed.
     resolution_unit : int
         The ResolutionUnit as it is. ImageJ writes its unit elsewhere, too.
     colour : bool
@@ -107,9 +107,9 @@ class ZarrHeader:
     Parameters
     ----------
     zarr_format : {2, 3}
-        Zarr's version.
+        Version of the Zarr format.
     attributes : dict, optional
-        The group's attributes.
+        Attributes of the image's group.
     multiscale : dict, optional
         What OME-Zarr says of the image; None for a plain array.
     levels : tuple of (str, tuple of int)
@@ -135,18 +135,18 @@ class ImageMetadata:
         EXIF as a TIFF structure, without the ``Exif`` marker of JPEG files. A TIFF file's
         is its orientation only.
     icc_profile : bytes, optional
-        ICC colour profile.
+        ICC profile, which says what colours the values are.
     resolution : tuple of float, optional
         Pixels per unit along x and y.
     resolution_unit : {"none", "inch", "centimetre"}
-        What the unit is.
+        Length that the resolution is given per.
     white : float, optional
         The value of white, where the file says that it is less than the dtype's greatest
         value: 4095 for 12 bits in uint16.
     linear_light : bool
         Whether values are in proportion to light, although the image is in colour.
     xmp : bytes, optional
-        XMP, an XML text.
+        XMP as the XML text that it is.
     photoshop : bytes, optional
         Photoshop's image resources, in which IPTC texts are kept.
     comment : bytes, optional
@@ -225,7 +225,7 @@ class ImageFile:
     Parameters
     ----------
     path : pathlib.Path
-        Where it was read from.
+        File that it was read from.
     pixels : ndarray or array-like
         From `read_image` an ndarray of one image: (H, W), (H, W, 3) or (H, W, 4). From
         `open_image` whatever the file holds, as an ndarray or as an object with ``shape``,

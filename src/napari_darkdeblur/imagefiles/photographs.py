@@ -61,7 +61,7 @@ def read_photograph(path: Path, kind: str) -> ImageFile:
     path : pathlib.Path
         The file to read.
     kind : {"PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "HEIF"}
-        Its format.
+        Format of the file, as its first bytes tell.
     """
     if kind == "HEIF":
         _register_heif(path)

@@ -26,7 +26,7 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Image
     Parameters
     ----------
     path : path-like
-        The file.
+        File to read.
     series : int, optional
         Which image of a file with several to read, see `open_image`.
 
@@ -71,7 +71,7 @@ def open_image(path: str | os.PathLike[str], series: int | None = None) -> Itera
     Parameters
     ----------
     path : path-like
-        The file.
+        File to read.
     series : int, optional
         Which image of a file with several to read, from 0; thumbnails and the smaller images
         of a pyramid do not count. By default it is the first in OME-TIFF, else the largest,

@@ -61,7 +61,7 @@ def open_tiff(path: Path, closing: ExitStack, series: int | None = None) -> Imag
     Parameters
     ----------
     path : pathlib.Path
-        The file.
+        TIFF file to open.
     closing : contextlib.ExitStack
         Closes the files at its end.
     series : int, optional
@@ -100,7 +100,12 @@ def open_tiff(path: Path, closing: ExitStack, series: int | None = None) -> Imag
         # No colour model: these are channels, each of which is restored on its own. (C at the
         # end may be taken for a colour.)
         unused = [axis for axis in "CQIHJ" if axis not in axes]
-        axes = axes.replace("S", unused[shape[axes.index("S")] in (3, 4)])
+        samples = shape[axes.index("S")]
+        axes = axes.replace("S", unused[samples in (3, 4)])
+        notes += (
+            f"Each pixel has {samples} values and the file names no colours, so they were taken "
+            "for channels, each of which is restored on its own.",
+        )
     known = axes.count("Y") == axes.count("X") == 1 and axes.count("S") <= 1
     known = known and axes.isascii() and axes.isalpha() and axes.isupper()
     metadata = _metadata(tiff, chosen, pixels, stored_axes, white)

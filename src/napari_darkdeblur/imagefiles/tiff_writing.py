@@ -111,17 +111,17 @@ def create_tiff(
     Parameters
     ----------
     part : pathlib.Path
-        Where to write.
+        Temporary path to write to.
     path : pathlib.Path
         What to call the file in errors.
     shape : tuple of int
-        Of the pixels.
+        Shape of the pixels.
     dtype : numpy.dtype
         One of those that `ImageFile` names.
     axes : str
-        A letter for each axis.
+        A letter for each axis of the shape.
     metadata : ImageMetadata
-        What to keep.
+        What is kept of the original.
 
     Yields
     ------
@@ -446,13 +446,13 @@ def ome_for_copy(
     Parameters
     ----------
     description : bytes
-        The original's OME-XML.
+        OME-XML of the original.
     dtype : numpy.dtype
-        Of the new pixels.
+        Dtype of the new pixels.
     pages : int
-        Of the new file.
+        Number of pages of the new file.
     byteorder : {"<", ">"}
-        Of the new file.
+        Byte order of the new file.
 
     Returns
     -------

@@ -220,9 +220,9 @@ def create_image(
     path : path-like
         Where to write; ``.png``, ``.jpg``, ``.jpeg``, ``.tif`` or ``.tiff``.
     shape : tuple of int
-        Of the pixels.
+        Shape of the pixels.
     dtype : numpy.dtype
-        Of the pixels; see `ImageFile`.
+        Dtype of the pixels; see `ImageFile`.
     axes : str, optional
         A letter for each axis of the shape, see `ImageFile`. The default are those of
         ``like`` if its shape is the same, else what `check_writable` assumes.

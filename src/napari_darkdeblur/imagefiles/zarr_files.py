@@ -168,7 +168,7 @@ def create_zarr(
     Parameters
     ----------
     part : pathlib.Path
-        Where to write.
+        Temporary path to write to.
     path : pathlib.Path
         What to call the folder in errors.
     shape, dtype, axes

@@ -76,7 +76,14 @@ def deconvolved(
     Tensor
         (N, C count, H, W), encoded values in 0..1: all channels of one guide, then those of the
         next.
+
+    Raises
+    ------
+    ValueError
+        There is no such number of guides.
     """
+    if count not in GUIDE_COUNTS:
+        raise ValueError(f"{count} guides cannot be made; there are {GUIDE_COUNTS}.")
     linear = torch.as_tensor(linear_light, device=picture.device).reshape(-1, 1, 1, 1)
     light = torch.where(linear, srgb_to_linear(picture), picture)
     found = wiener(light, kernels, REGULARISATION)

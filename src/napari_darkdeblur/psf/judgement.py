@@ -40,7 +40,7 @@ CHOICE = {
     "worst_quadrant": 0.0,
     "agreement": 2.0,
     "seconded": 6.0,
-    "vouched": 0.0,
+    "network_confidence": 0.0,
 }
 # Whether it is better than none: logistic regression.
 CONFIDENCE = {
@@ -55,7 +55,8 @@ CONFIDENCE = {
     "rms": 0.3,
     "agreement": 2.4,
     "seconded": 3.6,
-    "vouched": 0.0,
+    # Not fitted yet: the pictures that the others were fitted on did not have it.
+    "network_confidence": 0.0,
 }
 
 

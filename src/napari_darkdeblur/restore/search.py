@@ -43,8 +43,8 @@ class ModelRestorer:
     ----------
     loaded : LoadedModel
         On the device that it runs on. One that takes no guides is given the Wiener-filtered
-        picture in the picture's place. Of the guides the search makes the Wiener filters alone:
-        Richardson and Lucy's iterations would take most of its time.
+        picture in the picture's place. Unless asked to be thorough, it is shown the Wiener filters
+        alone: Richardson and Lucy's iterations would take most of the search's time.
     linear_light : bool
         See `deconvolved`.
     precision : str
@@ -55,28 +55,34 @@ class ModelRestorer:
         self, loaded: LoadedModel, linear_light: bool, precision: Precision = "fp32"
     ) -> None:
         self._loaded, self._linear_light, self._precision = loaded, linear_light, precision
+        config = loaded.config
+        self._guides = config.guides if takes_guides(config) else len(REGULARISATION)
+        self.can_be_thorough = self._guides > len(REGULARISATION)
         weight = next(loaded.network.parameters())
         self._device, self._dtype = weight.device, weight.dtype
 
     def blind(self, image: Image) -> Image:
         """Return the image, (H, W, 3) float32 in 0..1, restored without a kernel."""
-        return self._restored(image, None)
+        return self._restored(image, None, len(REGULARISATION))
 
-    def guided(self, image: Image, kernel: NDArray[np.float32]) -> Image:
-        """Return the image restored with a kernel (K, K), K odd, of sum 1."""
-        return self._restored(image, kernel)
+    def guided(self, image: Image, kernel: NDArray[np.float32], *, thorough: bool = False) -> Image:
+        """Return the image restored with a kernel (K, K), K odd, of sum 1.
 
-    def _restored(self, image: Image, kernel: NDArray[np.float32] | None) -> Image:
+        ``thorough`` shows the network all guides that it takes.
+        """
+        count = self._guides if thorough else len(REGULARISATION)
+        return self._restored(image, kernel, count)
+
+    def _restored(self, image: Image, kernel: NDArray[np.float32] | None, count: int) -> Image:
         with torch.inference_mode(), float32_precision(self._precision, self._device):
             picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
             picture = picture.to(self._device)
             given = [picture]
             if kernel is not None:
                 kernels = torch.from_numpy(np.array(kernel))[None].to(self._device)
-                config, few = self._loaded.config, len(REGULARISATION)
-                guides = deconvolved(picture, kernels, self._linear_light, few)
-                if takes_guides(config):
-                    given += [guides, picture.repeat(1, config.guides - few, 1, 1)]
+                guides = deconvolved(picture, kernels, self._linear_light, count)
+                if takes_guides(self._loaded.config):
+                    given += [guides, picture.repeat(1, self._guides - count, 1, 1)]
                 else:
                     given = [guides[:, 3:6]]
             black, white = self._loaded.value_range

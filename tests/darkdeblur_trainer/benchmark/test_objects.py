@@ -9,6 +9,7 @@ import torch
 from darkdeblur_trainer.benchmark.objects import (
     CONDITIONS,
     FRAMES,
+    beads,
     lamps,
     measure_objects,
     nuclei,
@@ -30,6 +31,7 @@ def test_rendered_objects_are_measured_as_they_are():
     for render, least in (
         (lambda seed: nuclei(seed, 256, saturated=False), 30),
         (lambda seed: lamps(seed, 256), 40),
+        (lambda seed: beads(seed, 256), 80),
     ):
         frame = render(0)
         assert torch.equal(frame, render(0))
@@ -53,7 +55,7 @@ def test_a_bias_of_area_and_brightness_is_told(tmp_path):
         return -torch.nn.functional.max_pool2d(-pair.blurred[None], 3, 1, 1)[0]
 
     found = object_scores(object_pairs(128), {"truth": sharp, "smaller": smaller})
-    assert len(found) == 3 * len(CONDITIONS) * FRAMES * 3
+    assert len(found) == 4 * len(CONDITIONS) * FRAMES * 3
     write_objects(tmp_path / "objects.csv", found)
     assert read_objects(tmp_path / "objects.csv") == found
     lines = [line.split(" | ") for line in object_table(found, markdown=True).splitlines()[2:]]

@@ -307,3 +307,23 @@ def test_mistakes_cost_one_sentence(
     assert (code, out) == (2, "")
     assert says in complaint(err)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_zarr_folders_are_images_and_bits_have_their_white(run, tmp_path: Path):
+    dim = np.random.default_rng(0).integers(0, 4096, (40, 50), np.uint16)
+    for name, values in (("a", dim), ("b", dim // 2)):
+        write_image(tmp_path / f"{name}.zarr", values)
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif",
+            values,
+            bitspersample=12,
+            photometric="minisblack",
+            metadata=None,
+        )
+    code, out, _ = run(tmp_path / "a.zarr", tmp_path / "b.zarr", "--range", "0,4095")
+    assert code == 0
+    expected = table_of(out)
+    # 12 bits are what the TIFF file says of itself.
+    code, out, _ = run(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert code == 0
+    assert list(table_of(out).values()) == list(expected.values())

@@ -58,7 +58,7 @@ def test_a_network_that_fuses_guides_can_return_one_of_them():
     net = make_network(config)
     with torch.no_grad():
         net.head.weight.zero_()
-        net.head.bias.copy_(torch.tensor([0.0, 0, 0, 0, 1]))
+        net.head.bias.copy_(torch.tensor([0.0, 0, 0, 0, 1 / 8]))
     given = torch.rand(1, 9, 10, 12)
     with torch.inference_mode():
         torch.testing.assert_close(net(given), given[:, 6:])

@@ -44,11 +44,19 @@ class Oracle:
     """A restorer that knows the sharp picture, and is sharp as far as its kernel is right.
 
     Without a kernel it leaves a part of the blur, as a network does; with one it leaves the
-    less the more this is the true one.
+    less the more this is the true one. If it can be thorough it is then as sharp as the scene.
     """
 
-    def __init__(self, light: np.ndarray, true: np.ndarray, *, linear_light: bool = True) -> None:
+    def __init__(
+        self,
+        light: np.ndarray,
+        true: np.ndarray,
+        *,
+        linear_light: bool = True,
+        can_be_thorough: bool = False,
+    ) -> None:
         self.light, self.true, self.linear_light = light, true, linear_light
+        self.can_be_thorough = can_be_thorough
         self.least = 0.3 * PSF(true, "").rms_radius
         self.calls = 0
 
@@ -63,7 +71,12 @@ class Oracle:
     def blind(self, image: np.ndarray) -> np.ndarray:
         return self._at(image, self.least)
 
-    def guided(self, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    def guided(
+        self, image: np.ndarray, kernel: np.ndarray, *, thorough: bool = False
+    ) -> np.ndarray:
+        if thorough:
+            assert self.can_be_thorough
+            return self._at(image, 0)
         scale = image.shape[0] / self.light.shape[0]
         side = round(self.true.shape[0] * scale) | 1
         true = np.clip(resized(self.true, (side, side)), 0, None) if scale < 1 else self.true
@@ -86,6 +99,20 @@ def test_a_shake_is_found_in_its_place_and_trusted(linear_light):
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(seen) == restorer.calls + 1
+
+
+def test_the_winner_is_refined_once_more_by_what_the_model_does_best():
+    true = motion(17, 35)
+    light = scene()
+    image = photographed(light, true.kernel)
+    quick, thorough = (
+        estimate(
+            image, Oracle(light, true.kernel, can_be_thorough=able), max_radius=16
+        )
+        for able in (False, True)
+    )  # fmt: skip
+    assert similarity(thorough.kernel, true.kernel) > similarity(quick.kernel, true.kernel) + 0.01
+    assert thorough.confidence == quick.confidence
 
 
 def test_a_given_candidate_that_is_right_is_taken():

@@ -13,7 +13,6 @@ prior or by light streaks, the classical methods that the paper compares itself 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from scipy import fft
 from skimage import restoration
 from torch import Tensor
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import write_csv_rows
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.network.guides import linear_to_srgb, srgb_to_linear
@@ -308,13 +307,8 @@ def write_kernels(folder: Path, found: Sequence[FoundKernel]) -> None:
         written = "" if entry.kernel is None else f"{name}.png"
         alike = "" if entry.similarity is None else entry.similarity
         lines.append([entry.group, entry.image, entry.method, alike, written])
-    with (
-        atomic_write(folder / "kernels.csv") as part,
-        part.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(["blur", "image", "method", "similarity to the true kernel", "picture"])
-        writer.writerows(lines)
+    head = ["blur", "image", "method", "similarity to the true kernel", "picture"]
+    write_csv_rows(folder / "kernels.csv", [head, *lines])
 
 
 # By what the tables call them.

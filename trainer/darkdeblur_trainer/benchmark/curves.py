@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import atomic_write, write_csv_rows
 from napari_darkdeblur.errors import DarkDeblurError
 
 from ..data import ImageCache
@@ -156,10 +155,8 @@ def write_curves(path: Path, points: Sequence[Point]) -> None:
     OSError
         The file cannot be written.
     """
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["varied", "value", "restored by", "PSNR (dB)", "gain (dB)"])
-        writer.writerows((p.axis, p.value, p.method, p.psnr, p.gain) for p in points)
+    head = ("varied", "value", "restored by", "PSNR (dB)", "gain (dB)")
+    write_csv_rows(path, [head, *((p.axis, p.value, p.method, p.psnr, p.gain) for p in points)])
 
 
 class PlotError(DarkDeblurError, RuntimeError):

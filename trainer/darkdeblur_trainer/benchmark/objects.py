@@ -22,7 +22,7 @@ from skimage.measure import label
 from torch import Tensor
 from tqdm import tqdm
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import write_csv_rows
 
 from ..synthesis import Degradation
 from ..validation import ValidationPair, as_saved, degraded
@@ -157,6 +157,22 @@ def lamps(seed: int, side: int) -> Tensor:
     return torch.from_numpy(np.clip(light, 0, 1)).float().expand(3, -1, -1)
 
 
+def beads(seed: int, side: int) -> Tensor:
+    """Render a frame of fluorescent beads: small discs of unlike brightness on a dark ground.
+
+    Returns
+    -------
+    Tensor
+        (3, side, side) float32, light; see `nuclei`.
+    """
+    rng = np.random.default_rng([seed, 3])
+    shapes = _ellipses(
+        rng, side, (2.5, 4.5), lambda _: float(rng.uniform(0.5, 0.9)), round_ones=True
+    )
+    light = ndimage.gaussian_filter(0.02 + shapes, _OPTICS)
+    return torch.from_numpy(light).float().expand(3, -1, -1)
+
+
 def _ellipses(
     rng: np.random.Generator,
     side: int,
@@ -187,6 +203,7 @@ def _ellipses(
 _KINDS: dict[str, tuple[Callable[[int, int], Tensor], bool]] = {
     "nuclei": (lambda seed, side: nuclei(seed, side, saturated=False), False),
     "nuclei, some white": (lambda seed, side: nuclei(seed, side, saturated=True), False),
+    "beads": (beads, False),
     "lamps": (lamps, True),
 }
 
@@ -284,15 +301,14 @@ def write_objects(path: Path, found: Sequence[ObjectScore]) -> None:
     OSError
         The file cannot be written.
     """
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ["objects", "image", "frame", "restored by", "number", "area", "brightness",
-             "reference number", "reference area", "reference brightness"]
-        )  # fmt: skip
-        for s in found:
-            measured = [v for o in (s.found, s.reference) for v in (o.number, o.area, o.brightness)]
-            writer.writerow([s.kind, s.condition, s.image, s.method, *measured])
+    rows: list[list[Any]] = [
+        ["objects", "image", "frame", "restored by", "number", "area", "brightness",
+         "reference number", "reference area", "reference brightness"]
+    ]  # fmt: skip
+    for s in found:
+        measured = [v for o in (s.found, s.reference) for v in (o.number, o.area, o.brightness)]
+        rows.append([s.kind, s.condition, s.image, s.method, *measured])
+    write_csv_rows(path, rows)
 
 
 def read_objects(path: Path) -> list[ObjectScore]:

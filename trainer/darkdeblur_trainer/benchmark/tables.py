@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-from napari_darkdeblur.atomic import atomic_write
+from napari_darkdeblur.atomic import write_csv_rows
 from napari_darkdeblur.metrics import metric_of
 
 from .baselines import BASELINES, BLIND
@@ -114,12 +115,11 @@ def write_csv(path: Path, found: Sequence[Score]) -> None:
         The file cannot be written.
     """
     labels = [metric_of(key).label for key in METRICS]
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["blur", "image", "restored by", *labels, TO_INPUT])
-        for score in found:
-            values = [score.metrics.get(key) for key in METRICS]
-            writer.writerow([score.group, score.image, score.method, *values, score.psnr_to_input])
+    rows: list[list[Any]] = [["blur", "image", "restored by", *labels, TO_INPUT]]
+    for score in found:
+        values = [score.metrics.get(key) for key in METRICS]
+        rows.append([score.group, score.image, score.method, *values, score.psnr_to_input])
+    write_csv_rows(path, rows)
 
 
 def read_csv(path: Path) -> list[Score]:

@@ -248,7 +248,7 @@ def cache_images(
     Parameters
     ----------
     files : sequence of pathlib.Path
-        JPEG, PNG or TIFF files; grey or RGB, integers of 8 or 16 bits, or floats. Alpha is dropped,
+        Image files; grey or RGB, integers of 8 or 16 bits, or floats. Alpha is dropped,
         grey becomes RGB.
     folder : pathlib.Path
         Folder for cache files, which is made if need be.

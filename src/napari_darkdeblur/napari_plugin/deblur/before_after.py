@@ -94,12 +94,16 @@ def mixed(before: NDArray[Any], after: NDArray[Any], strength: float) -> NDArray
     ndarray
         Of the dtype of `after`; integers are rounded to the nearest.
     """
-    precise = np.float32 if after.dtype.itemsize <= 2 else np.float64
+    precise = np.dtype(np.float32 if after.dtype.itemsize <= 2 else np.float64)
+    share = precise.type(strength)
     with np.errstate(invalid="ignore", over="ignore"):
-        values = (1 - strength) * before.astype(precise) + strength * after.astype(precise)
+        values: NDArray[Any] = (1 - share) * before.astype(precise) + share * after.astype(precise)
     if after.dtype.kind in "ui":
-        return np.rint(values).astype(after.dtype)
-    return np.where(np.isfinite(values), values, after).astype(after.dtype)
+        values = np.rint(values)
+    else:
+        values = np.where(np.isfinite(values), values, after)
+    result: NDArray[Any] = values.astype(after.dtype)
+    return result
 
 
 def strength_of(result: Image) -> float:

@@ -9,6 +9,7 @@ stay comparable, and a pixel comes out the same whatever regions are asked for.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -253,7 +254,7 @@ class ImageView:
             wanted = np.moveaxis(restored[:, strip], 0, -1)
             pixels = self._from_network(original[strip], wanted)
             if self.dtype.kind != "f" and self.dtype.itemsize == 8:
-                target[strip] = _added(original[strip], pixels)
+                target[strip] = _added(original[strip], pixels, self.black, self.white)
                 continue
             finite = np.isfinite(original[strip])
             np.copyto(target[strip], pixels, casting="unsafe", where=finite)
@@ -399,7 +400,9 @@ def _double(values: NDArray[Any]) -> NDArray[np.float64]:
     return double
 
 
-def _added(original: NDArray[Any], pixels: NDArray[np.float64]) -> NDArray[Any]:
+def _added(
+    original: NDArray[Any], pixels: NDArray[np.float64], black: float, white: float
+) -> NDArray[Any]:
     """Return 64-bit integers changed to these values: exact where nothing changes.
 
     Double precision does not hold them, but their changes.
@@ -413,8 +416,16 @@ def _added(original: NDArray[Any], pixels: NDArray[np.float64]) -> NDArray[Any]:
     down = np.minimum(np.maximum(-change, 0), 2.0**63).astype(np.uint64)
     up = np.minimum(up, np.uint64(limits.max % 2**64) - bits)
     down = np.minimum(down, bits - np.uint64(limits.min % 2**64))
-    changed: NDArray[Any] = (bits + up - down).view(native.dtype)
-    return changed
+    changed = (bits + up - down).view(native.dtype)
+    # A great value's change is rounded in double precision, and may lead past black or white.
+    lowest, highest = (
+        native.dtype.type(min(max(bound, limits.min), limits.max))
+        for bound in (math.ceil(black), math.floor(white))
+    )
+    limited: NDArray[Any] = np.clip(
+        changed, np.minimum(native, lowest), np.maximum(native, highest)
+    )
+    return limited
 
 
 def _fill(values: Planes, bad: NDArray[np.bool_]) -> None:

@@ -305,6 +305,14 @@ def test_a_result_stays_between_black_and_white_where_the_image_is(drawn, shift:
     assert restored.max() <= view.white or (constant and array.dtype.kind == "f")
 
 
+def test_what_double_precision_rounds_does_not_fall_below_black():
+    array = np.full((3, 9), 1, np.uint64)
+    array[0, :2] = 36028796186803254, 11309059872280103
+    view = ImageView(array, "YX", "data")
+    restored = restore(view, lambda planes: planes * 0)
+    np.testing.assert_array_equal(restored, np.ones_like(array))
+
+
 @pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", "<f8"])
 def test_brightening_does_not_overflow(dtype: str):
     greatest = float(np.finfo(dtype).max)
