@@ -157,7 +157,7 @@ def show_side_by_side() -> None:
 def show_metrics() -> None:
     """Show the PSNR of every tile of the tissue."""
     scene = Scene("microscopy")
-    metrics = scene.dock("Metrics")
+    metrics = scene.dock("Measure")
     result = scene.restore()
     scene.close_dock("Deblur")
     metrics.set_result(result)

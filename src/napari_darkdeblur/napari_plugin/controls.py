@@ -91,7 +91,7 @@ def form() -> QFormLayout:
     return layout
 
 
-def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> None:
+def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> QScrollArea:
     """Fill a widget with another one that scrolls up and down where there is too little room.
 
     Parameters
@@ -102,6 +102,11 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> N
         Widget that scrolls, with all its controls.
     footer : QWidget, optional
         Widget below it that is always seen, and does not move.
+
+    Returns
+    -------
+    QScrollArea
+        What scrolls.
     """
     area = QScrollArea()
     area.setWidgetResizable(True)
@@ -119,6 +124,7 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> N
         for control in outer.findChildren(kind):
             control.installEventFilter(_WheelFilter(control))
             control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return area
 
 
 class _WheelFilter(QObject):
@@ -147,6 +153,7 @@ class Section(QCollapsible):
         super().__init__(title)
         self.setObjectName(name)
         self.setDuration(0)
+        named(self.toggleButton(), f"{name}_toggle", "Show or hide these options.")
         self.content().hide()
         self.toggled.connect(self.content().setVisible)
 

@@ -59,7 +59,7 @@ def test_from_the_sample_to_a_file_of_numbers(
     assert result.data.dtype == before.dtype
     np.testing.assert_array_equal(photograph.data, before)
 
-    deblur.run.compare_button.click()
+    deblur.before_after.compare_button.click()
     compare = opened(viewer, "Compare")
     assert compare.mode == "side by side"
     assert viewer.canvas.grid.enabled
@@ -67,8 +67,8 @@ def test_from_the_sample_to_a_file_of_numbers(
     compare.set_mode("off")
     assert not viewer.canvas.grid.enabled
 
-    deblur.run.measure_button.click()
-    metrics = opened(viewer, "Metrics")
+    deblur.before_after.measure_button.click()
+    metrics = opened(viewer, "Measure")
     table = tmp_path / "numbers.csv"
     monkeypatch.setattr(QFileDialog, "exec", lambda dialog: 1)
     monkeypatch.setattr(QFileDialog, "selectedFiles", lambda dialog: [str(table)])

@@ -63,7 +63,7 @@ def _entries(viewer: Any, menu: str) -> dict[str, bool]:
 def test_every_widget_is_in_the_menu_of_what_it_does(make_napari_viewer_proxy: Any) -> None:
     viewer = make_napari_viewer_proxy()
     assert "Deblur" in _entries(viewer, "Filter")
-    assert "Metrics" in _entries(viewer, "Measure")
+    assert "Measure" in _entries(viewer, "Measure")
     assert "Compare" in _entries(viewer, "Visualize")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..controls import LayerChoice, button, form, named, note, scrolled, set_note
+from ..docks import Dock
 from ..provenance import provenance_of
 from .curtain_view import CurtainView
 from .pair import LayerPair, newest_pair, why_no_curtain, why_not
@@ -205,7 +206,7 @@ _ARRANGEMENTS = (
 )
 
 
-class CompareWidget(QWidget):
+class CompareWidget(Dock):
     """Compares two image layers, and leaves the viewer as it was.
 
     Parameters
@@ -216,10 +217,11 @@ class CompareWidget(QWidget):
         Parent widget, as in Qt.
     """
 
+    title = "Compare"
+
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(viewer, parent)
         self.setObjectName("compare")
-        self._viewer = viewer
         self._mode: Mode = "off"
         self._comparing: Comparison | None = None
         self._shown: tuple[Mode, str] | None = None
@@ -355,13 +357,8 @@ class CompareWidget(QWidget):
         else:
             self._hidden.start()  # a dock that is torn off is hidden, and shown again at once
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Let go of the viewer when the dock was closed, which takes the widget out of it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._let_go()
-
-    def _let_go(self) -> None:
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer: the dock was closed."""
         self.stop()
         for emitter, callback in self._connections:
             emitter.disconnect(callback)

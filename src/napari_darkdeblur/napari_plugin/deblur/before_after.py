@@ -175,8 +175,9 @@ def _thinned(array: PixelArray, shape: tuple[int, ...]) -> Any:
         round(length / short) if short else 1
         for length, short in zip(array.shape, shape, strict=True)
     )
-    # Without a name of its own dask would read all of it to make one.
-    lazy = dask.array.from_array(array, name=False)
+    # Without a name of its own dask would read all of it to make one. It asks for steps, too,
+    # which not every array takes.
+    lazy = dask.array.from_array(MixedArray(array, array, 1.0), name=False)
     return lazy[tuple(slice(None, None, step) for step in steps)]
 
 
@@ -298,7 +299,7 @@ class BeforeAfterPanel(QWidget):
             "compare", "Compare", "See image and result side by side, or with a curtain."
         )
         self.measure_button = button(
-            "measure_result", "Measure", "Measure the result: against a reference, or without one."
+            "measure", "Measure", "Measure the result: against a reference, or without one."
         )
         strength = QHBoxLayout()
         strength.addWidget(QLabel("Strength"))
@@ -424,7 +425,8 @@ class BeforeAfter(QObject):
         self.hold(False)
         self._record_now()
         # Another dock may have taken the key.
-        if self._viewer.keymap.get(HOLD_KEY) is self._key:
+        bound = {str(key): function for key, function in self._viewer.keymap.items()}
+        if bound.get(HOLD_KEY) is self._key:
             self._viewer.bind_key(HOLD_KEY, None, overwrite=True)
 
     @property

@@ -6,13 +6,13 @@ import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from napari.utils import progress
+from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
-from .jobs import JobSpec, Outcome, run_job
+from .jobs import JobSpec, Outcome, Restored, run_job
 from .results import Destination
 
 if TYPE_CHECKING:
@@ -35,19 +35,22 @@ class JobRunner(QObject):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Whose layers are restored.
+        Viewer whose layers are restored.
     owner : QWidget, optional
-        With it the job ends; see `Background`.
+        Widget with which the job ends; see `Background`.
 
     Signals
     -------
     progressed : object
         `Preparing` or an event of the engine.
+    restored : object, object
+        `Outcome` and the new layer, as soon as all pixels are there; measures may follow.
     finished : object, object
         `Outcome`, and the new layer if it is done.
     """
 
     progressed = Signal(object)
+    restored = Signal(object, object)
     finished = Signal(object, object)
 
     def __init__(self, viewer: napari.viewer.Viewer, owner: QWidget | None = None) -> None:
@@ -57,6 +60,7 @@ class JobRunner(QObject):
         self._activity: Any = None
         self._spec: JobSpec | None = None
         self._destination: Destination | None = None
+        self._layer: Image | None = None
         self._background.progressed.connect(self._on_event)
         self._background.finished.connect(self._on_outcome)
 
@@ -71,7 +75,7 @@ class JobRunner(QObject):
         Parameters
         ----------
         layer : napari.layers.Image
-            What is restored; it may be changed or removed meanwhile.
+            Image layer that is restored; it may be changed or removed meanwhile.
         spec : JobSpec
             What exactly is restored, and how.
 
@@ -88,7 +92,8 @@ class JobRunner(QObject):
             )
         _last_started[key] = self
         self._spec, self._destination = spec, Destination.of(layer, spec.region)
-        self._activity = progress(total=_STEPS, desc=f"Deblurring {layer.name}")
+        self._layer = None
+        self._activity = cancelable_progress(total=_STEPS, desc=f"Deblurring {layer.name}")
         self._background.start(functools.partial(run_job, spec))
 
     def cancel(self) -> None:
@@ -102,18 +107,34 @@ class JobRunner(QObject):
 
     def _on_event(self, event: Any) -> None:
         fraction = getattr(event, "fraction", None)
-        if fraction is not None and self._activity is not None:
+        if self._activity is not None and self._activity.is_canceled:
+            self.cancel()
+        elif fraction is not None and self._activity is not None:
             self._activity.update(round(_STEPS * fraction) - self._activity.n)
+        if isinstance(event, Restored):
+            self._add(event.outcome)
+            self.restored.emit(event.outcome, self._layer)
+            return
         self.progressed.emit(event)
+
+    def _add(self, outcome: Outcome) -> None:
+        assert self._spec is not None
+        assert self._destination is not None
+        self._layer = self._destination.add(self._viewer, self._spec, outcome)
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self._end_activity()
-        layer = None
+        layer, spec, destination = self._layer, self._spec, self._destination
         if outcome.status == "done":
-            assert self._spec is not None
-            assert self._destination is not None
-            layer = self._destination.add(self._viewer, self._spec, outcome)
-        self._spec = self._destination = None
+            assert spec is not None
+            assert destination is not None
+            if layer is None:
+                self._add(outcome)
+                layer = self._layer
+            elif outcome.measures:
+                record = destination.provenance(spec, outcome)
+                layer.metadata = {**layer.metadata, **record.as_metadata()}
+        self._spec = self._destination = self._layer = None
         self.finished.emit(outcome, layer)
 
     def _end_activity(self) -> None:

@@ -28,7 +28,7 @@ from .results import Store, goes_to_disk, make_store, no_space_text
 
 if TYPE_CHECKING:
     from ...psf import PSF
-    from ...restore import Event, ImageView, RestoreOptions, Result
+    from ...restore import Event, ImageView, PSFSearch, RestoreOptions, Result, TileDone
     from ...restore.image.pixels import PixelArray
 
 
@@ -274,7 +274,7 @@ def _run(
     try:
         measures = _compare(spec, store.array, black, white)
     except (MemoryError, DarkDeblurError, OSError, ValueError) as error:
-        # The result is there all the same.
+        # The result is there all the same; a job that is stopped now has done its work, too.
         _log.warning("The result of %r was not measured: %s", spec.name, error)
         return outcome
     return replace(outcome, measures=measures)
@@ -416,10 +416,7 @@ class JobClock:
             self._speed[self._key] = seconds / self._predicted
 
     def _progress(self, passed: float, left: float | None, event: PSFSearch | TileDone) -> Progress:
-        if left is None:
-            fraction = event.fraction
-        else:
-            fraction = passed / max(passed + left, 1e-9)
+        fraction = event.fraction if left is None else passed / max(passed + left, 1e-9)
         self._fraction = max(self._fraction, min(fraction, 1.0))
         return Progress(self._fraction, left, event)
 

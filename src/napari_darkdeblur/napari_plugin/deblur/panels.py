@@ -529,63 +529,42 @@ _STEPS = 1000  # of the progress bar
 
 
 class RunPanel(QWidget):
-    """One button that runs and cancels, a progress bar, and sentences.
+    """What stays in sight below the options: one button that runs and cancels, and how it goes.
+
+    Sentences stand above the button and the bar, so that these two never move.
 
     Signals
     -------
-    run_requested, cancel_requested, compare_requested, measure_requested :
-        A button was clicked.
+    run_requested, cancel_requested :
+        The button was clicked.
     """
 
     run_requested = Signal()
     cancel_requested = Signal()
-    compare_requested = Signal()
-    measure_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self._running = False
+        self._image, self._images = 0, 1
         self.estimate = note("estimate")
         self.run_button = button("run", "Run", "")
         self.run_button.setDefault(True)
         self.bar = named(QProgressBar(), "progress", "How much of the work is done.")
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
-        self.bar.hide()
+        self.bar.setFixedHeight(5)
         self.status = note("status")
         self.warning = note("warning")
         self.warning.setStyleSheet("color: #e0a030;")
+        # It may be long: the dock shows it among what scrolls.
         self.result = note("result")
-        self.compare_button = button(
-            "compare", "Compare", "See image and result side by side, or with a curtain."
-        )
-        self.measure_button = button(
-            "metrics", "Measure", "Measure the result: against a reference, or without one."
-        )
-        self._after = QWidget()
-        after = QHBoxLayout(self._after)
-        after.setContentsMargins(0, 0, 0, 0)
-        after.addWidget(self.compare_button)
-        after.addWidget(self.measure_button)
-        self._after.hide()
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (
-            self.run_button,
-            # Below the button, which must not move when they come and go.
-            self.bar,
-            self.estimate,
-            self.status,
-            self.warning,
-            self.result,
-            self._after,
-        ):
+        layout.setSpacing(4)
+        for widget in (self.warning, self.estimate, self.status, self.run_button, self.bar):
             layout.addWidget(widget)
-
         self.run_button.clicked.connect(self._on_clicked)
-        self.compare_button.clicked.connect(self.compare_requested)
-        self.measure_button.clicked.connect(self.measure_requested)
         self.allow("Looking for models and devices…")
 
     def allow(self, reason: str = "") -> None:
@@ -601,37 +580,37 @@ class RunPanel(QWidget):
         if not self._running:
             set_note(self.estimate, text)
 
-    def begin(self) -> None:
-        """Show that a job is under way."""
+    def show_count(self, images: int) -> None:
+        """Show how many images will be restored one after the other."""
+        if not self._running:
+            self.run_button.setText("Run" if images < 2 else f"Run on {images} images")
+
+    def begin(self, image: int = 0, images: int = 1) -> None:
+        """Show that a job is under way: the one of that many images, counted from 0."""
         self._running = True
+        self._image, self._images = image, images
         self.run_button.setText("Cancel")
         self.run_button.setToolTip("Stop after the tile at hand.")
         self.run_button.setEnabled(True)
         self.bar.setRange(0, 0)
-        self.bar.show()
-        set_note(self.status, "Starting…")
-        set_note(self.warning, "")
-        set_note(self.result, "")
-        self._after.hide()
+        set_note(self.estimate, "")
+        set_note(self.status, self._with_image("Starting…"))
+        if image == 0:
+            set_note(self.warning, "")
 
-    def prepare(self, text: str) -> None:
-        """Show what is done before the first tile, or after the last one."""
-        self.bar.setRange(0, 0)
-        set_note(self.status, f"{text}…")
+    def prepare(self, text: str, fraction: float | None = None) -> None:
+        """Show what is done before the first tile, or after the last one, and how far that is."""
+        self.bar.setRange(0, 0 if fraction is None else _STEPS)
+        if fraction is not None:
+            self.bar.setValue(round(_STEPS * fraction))
+        share = "…" if fraction is None else f"… {fraction:.0%}"
+        self._tell(f"{text}{share}")
 
-    def searching(self, fraction: float) -> None:
-        """Show how far the search for the blur's kernel is."""
+    def show_progress(self, fraction: float, text: str) -> None:
+        """Show how much of the job is done, and what is done now."""
         self.bar.setRange(0, _STEPS)
-        self.bar.setValue(round(_STEPS * fraction))
-        if self.run_button.isEnabled():
-            set_note(self.status, "Looking for the shake…")
-
-    def tile_done(self, event: TileDone) -> None:
-        """Show how far it is."""
-        self.bar.setRange(0, _STEPS)
-        self.bar.setValue(round(_STEPS * event.fraction))
-        if self.run_button.isEnabled():
-            set_note(self.status, progress_text(event))
+        self.bar.setValue(round(_STEPS * (self._image + fraction) / self._images))
+        self._tell(text)
 
     def cancelling(self) -> None:
         """Show that the job has been told to stop."""
@@ -642,29 +621,45 @@ class RunPanel(QWidget):
     def warn(self, text: str) -> None:
         """Show a sentence that stays until the next run."""
         before = self.warning.text()
-        set_note(self.warning, f"{before}\n{text}" if before else text)
+        if text not in before.splitlines():
+            set_note(self.warning, f"{before}\n{text}" if before else text)
 
-    def end(self, message: str, result: str = "") -> None:
-        """Show that nothing is under way any more, and how it ended."""
+    def end(self, message: str = "") -> None:
+        """Show that nothing is under way any more, and why if it did not come to a result."""
         self._running = False
         self.run_button.setText("Run")
-        self.bar.hide()
+        self.bar.setRange(0, _STEPS)
+        self.bar.setValue(0)
         self.allow()
-        set_note(self.result, result or message)
-        self._after.setVisible(bool(result))
+        set_note(self.result, message)
+
+    def _tell(self, text: str) -> None:
+        if self.run_button.isEnabled():  # else it is being cancelled, which is said
+            set_note(self.status, self._with_image(text))
+
+    def _with_image(self, text: str) -> str:
+        several = self._images > 1
+        return f"image {self._image + 1} of {self._images} · {text}" if several else text
 
     def _on_clicked(self, _: Any = None) -> None:
         (self.cancel_requested if self._running else self.run_requested).emit()
 
 
-def progress_text(event: TileDone) -> str:
+def search_text(seconds_left: float | None) -> str:
+    """Return where a search for the kernel is, e.g. ``"Looking for the shake · 0:12 left"``."""
+    if seconds_left is None:
+        return "Looking for the shake…"
+    return f"Looking for the shake · {clock_text(seconds_left)} left"
+
+
+def progress_text(event: TileDone, seconds_left: float | None) -> str:
     """Return where a job is, e.g. ``"tile 7 of 12 · plane 3 of 40 · 0:41 left"``."""
     parts = [f"tile {event.done} of {event.total}"] if event.total > 1 else []
     if event.planes > 1:
         parts.append(f"plane {event.plane + 1} of {event.planes}")
-    if event.seconds_left is not None:
-        parts.append(f"{clock_text(event.seconds_left)} left")
-    return " · ".join(parts)
+    if seconds_left is not None:
+        parts.append(f"{clock_text(seconds_left)} left")
+    return " · ".join(parts) or "Restoring…"
 
 
 def clock_text(seconds: float) -> str:

@@ -22,8 +22,8 @@ _under_way: set[JobRunner] = set()
 def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
     """Restore all planes of the selected image layer in the background.
 
-    The result becomes a new layer. How it goes is seen in the activity dock; what goes wrong is
-    said in a notification.
+    The result becomes a new layer. How it goes is seen in the activity dock, where it can be
+    cancelled; how it ended is said in a notification.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
         show_warning(str(error))
         return
     _under_way.add(runner)
-    show_info(f"{layer.name} is being restored; the activity dock shows how far it is.")
+    show_info(
+        f"{layer.name} is being restored; the activity dock shows how far it is, and can cancel it."
+    )
 
 
 def _selected_image(viewer: "napari.viewer.Viewer") -> Image:
@@ -59,11 +61,16 @@ def _selected_image(viewer: "napari.viewer.Viewer") -> Image:
     return images[0]
 
 
-def _report(outcome: Any, _: Any) -> None:
+def _report(outcome: Any, layer: Any) -> None:
     # It is the runner that says so: it must not be gone before it has ended saying it.
     QTimer.singleShot(0, _let_go)
     if outcome.status == "failed":
         show_warning(outcome.message)
+    elif layer is None:
+        show_info(outcome.message)
+    else:
+        told = "".join(f" {sentence}" for sentence in outcome.result.notes)
+        show_info(f"{layer.name} is there.{told}")
 
 
 def _let_go() -> None:

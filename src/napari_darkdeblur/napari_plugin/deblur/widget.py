@@ -8,54 +8,65 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QCheckBox, QGroupBox, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from ...errors import DarkDeblurError, sentence_of
-from ...restore.image.axes import Axes
 from ..background import Background
-from ..controls import named, note, scrolled, set_note
-from ..provenance import input_of
-from ..settings import PLUGIN, SettingsError, read_settings, save_as_defaults
+from ..controls import Section, named, note, scrolled, set_note
+from ..docks import Dock, open_dock
+from ..layer_pixels import guess_axes
+from ..provenance import input_of, provenance_of
+from ..result_layers import reference_of
+from ..settings import SettingsError, read_settings, save_as_defaults
+from .before_after import BeforeAfter, BeforeAfterPanel, Brightening, brighten_box
 from .blur_choice import BlurChoice
 from .blur_panel import BlurPanel
 from .capabilities import Capabilities, describe_model, discover
 from .job_runner import BusyError, JobRunner
-from .jobs import Estimate, JobSpec, Outcome, Preparing, estimate_job, search_result
-from .panels import ModelPicker, OptionsPanel, RunPanel, SourcePanel
+from .jobs import Estimate, JobSpec, Outcome, Preparing, Progress, estimate_job, search_result
+from .panels import (
+    ModelPicker,
+    OptionsPanel,
+    RunPanel,
+    SourcePanel,
+    progress_text,
+    search_text,
+)
 from .preview import Preview
 from .request import Options, Request
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image
 
     from ...restore import PSFFound
 
 _DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
 
 
-class DeblurWidget(QWidget):
+class DeblurWidget(Dock):
     """Restores image layers with a bundled model or one's own.
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        Whose layers are restored.
+        Viewer whose layers are restored.
     parent : QWidget, optional
         Parent widget, as in Qt.
     """
 
+    title = "Deblur"
+
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(viewer, parent)
         self.setObjectName("darkdeblur")
-        self._viewer = viewer
         self._settings = read_settings()
         self._capabilities: Capabilities | None = None  # until it is known
         self._estimate = Estimate()
-        self._result: Image | None = None
+        # Results of this dock, each with what there is to say about it; the newest last.
+        self._results: list[tuple[Image, str]] = []
 
         self.source = SourcePanel(viewer)
         self.models = ModelPicker()
@@ -69,7 +80,9 @@ class DeblurWidget(QWidget):
             "changes. The preview is a layer of its own, and goes when this is unchecked.",
         )
         self.preview_note = note("preview_note")
+        self.brighten_box = brighten_box()
         self.run = RunPanel()
+        self.before_after = BeforeAfterPanel()
         self._lay_out()
 
         self._looking = Background(self)
@@ -77,9 +90,13 @@ class DeblurWidget(QWidget):
         self._runner = JobRunner(viewer, self)
         self._preview = Preview(viewer, self, self.request)
         self._blur = BlurChoice(viewer, self, self.blur, self._request_without_blur)
+        self._looking_back = BeforeAfter(viewer, self, self.before_after)
+        self._brightening = Brightening(viewer)
         self._running: JobSpec | None = None
         self._running_in = ""
-        self._found = ""
+        # What is still to be restored in the same way, and how many images there are in all.
+        self._waiting: list[Image] = []
+        self._images = 1
         self._debounce = QTimer(self)
         self._debounce.setSingleShot(True)
         self._debounce.setInterval(_DEBOUNCE)
@@ -114,11 +131,10 @@ class DeblurWidget(QWidget):
             results_folder=self._settings.results_folder,
         )
 
-    def event(self, event: QEvent) -> bool:
-        """Let go of the viewer when the dock is closed."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._leave()
-        return bool(super().event(event))
+    @property
+    def result(self) -> Image | None:
+        """The newest result of the chosen layer, if there is one."""
+        return self._looking_back.result
 
     # --- Setting up
 
@@ -127,22 +143,31 @@ class DeblurWidget(QWidget):
         layout = QVBoxLayout(inner)
         model_box = QGroupBox("Model")
         QVBoxLayout(model_box).addWidget(self.models)
-        advanced = QCollapsible("Advanced")
-        advanced.setObjectName("advanced")
-        advanced.setDuration(0)
+        advanced = Section("Advanced", "advanced")
         advanced.addWidget(self.options)
+        display = QWidget()
+        boxes = QHBoxLayout(display)
+        boxes.setContentsMargins(0, 0, 0, 0)
+        for box in (self.preview_box, self.brighten_box):
+            boxes.addWidget(box)
         for widget in (
             self.source,
             model_box,
             self.blur,
             advanced,
-            self.preview_box,
-            self.run,
+            display,
             self.preview_note,
+            self.run.result,
         ):
             layout.addWidget(widget)
         layout.addStretch()
-        scrolled(self, inner)
+        footer = QWidget()
+        below = QVBoxLayout(footer)
+        below.setContentsMargins(9, 4, 9, 4)
+        below.setSpacing(4)
+        below.addWidget(self.run)
+        below.addWidget(self.before_after)
+        self._area = scrolled(self, inner, footer)
 
     def _connect(self) -> None:
         # First: what they say of the blur counts when all is checked together.
@@ -152,6 +177,7 @@ class DeblurWidget(QWidget):
         for panel in (self.source, self.models, self.options, self._blur):
             panel.changed.connect(self.refresh)
         self.source.layer_choice.changed.connect(self.options.show_layer)
+        self.source.layer_choice.changed.connect(self._show_result)
         self.models.opened.connect(self._open_model)
         self.options.reset_button.clicked.connect(self._reset)
         self.options.save_requested.connect(self._save_defaults)
@@ -159,28 +185,39 @@ class DeblurWidget(QWidget):
         self._preview.progressed.connect(functools.partial(set_note, self.preview_note))
         self.run.run_requested.connect(self._start)
         self.run.cancel_requested.connect(self._cancel)
-        self.run.compare_requested.connect(self._compare)
-        self.run.measure_requested.connect(self._measure)
+        self.before_after.compare_requested.connect(self._compare)
+        self.before_after.measure_requested.connect(self._measure)
+        self.brighten_box.toggled.connect(self._brighten)
         self._debounce.timeout.connect(self._start_estimate)
         self._looking.finished.connect(self._on_machine)
         self._estimating.finished.connect(self._on_estimate)
         self._runner.progressed.connect(self._on_event)
+        self._runner.restored.connect(self._on_restored)
         self._runner.finished.connect(self._on_outcome)
-        for event in self._viewer_events():
-            event.connect(self._on_view_changed)
+        for event, callback in self._viewer_events():
+            event.connect(callback)
 
-    def _viewer_events(self) -> list[Any]:
-        dims = self._viewer.dims.events
-        return [dims.current_step, dims.ndisplay, self._viewer.scene.camera.events]
+    def _viewer_events(self) -> list[tuple[Any, Any]]:
+        dims, layers = self._viewer.dims.events, self._viewer.layers
+        moved = (dims.current_step, dims.ndisplay, self._viewer.scene.camera.events)
+        return [
+            *((event, self._on_view_changed) for event in moved),
+            (layers.events.removed, self._show_result),
+            (layers.selection.events.changed, self._show_count),
+        ]
 
-    def _leave(self) -> None:
-        for event in self._viewer_events():
-            event.disconnect(self._on_view_changed)
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer; a job is told to stop."""
+        for event, callback in self._viewer_events():
+            event.disconnect(callback)
         self.source.disconnect_viewer()
         self._blur.leave()
         self._debounce.stop()
         self._preview.set_active(False)
+        self._waiting.clear()
         self._runner.leave()
+        self._looking_back.disconnect_viewer()
+        self._brightening.stop()
 
     def _on_machine(self, machine: Capabilities) -> None:
         self._capabilities = machine
@@ -244,16 +281,40 @@ class DeblurWidget(QWidget):
 
     # --- The job
 
+    def _selected(self) -> list[Image]:
+        """Return the layers to restore: the chosen one, or all that are selected with it."""
+        layer = self.source.layer
+        if layer is None:
+            return []
+        selected = [
+            one
+            for one in self._viewer.layers
+            if one in self._viewer.layers.selection
+            and isinstance(one, Image)
+            and ((made := provenance_of(one)) is None or made.kind == "sample")
+        ]
+        # A rectangle, or what the canvas shows, is a place in one image.
+        several = layer in selected and self.source.area == "whole"
+        return [layer, *(one for one in selected if one != layer)] if several else [layer]
+
+    def _show_count(self, _: Any = None) -> None:
+        self.run.show_count(len(self._selected()))
+
     def _start(self) -> None:
-        layer, spec = self.source.layer, self._check()
-        if spec is None or layer is None:
+        spec = self._check()
+        if spec is None:
             return
+        layer, *self._waiting = self._selected()
+        self._images = 1 + len(self._waiting)
+        self._begin(layer, spec)
+
+    def _begin(self, layer: Image, spec: JobSpec) -> None:
         try:
             self._runner.start(layer, spec)
         except BusyError as error:
             self.run.allow(str(error))
             return
-        self._running, self._running_in, self._found = spec, str(layer.unique_id), ""
+        self._running, self._running_in = spec, str(layer.unique_id)
         self._debounce.stop()
         self._estimating.abandon()
         self._preview.pause()
@@ -261,83 +322,148 @@ class DeblurWidget(QWidget):
             self._blur.give_up()
             self.blur.show_kernel(None, "Run is looking for the shake…")
         self.blur.enable_find(False)
-        self.run.begin()
+        self.run.begin(self._images - 1 - len(self._waiting), self._images)
+
+    def _begin_next(self) -> bool:
+        """Restore the next of several layers, in the same way; say why one cannot be."""
+        while self._waiting:
+            layer = self._waiting.pop(0)
+            if layer not in self._viewer.layers:
+                continue
+            request = replace(
+                self._request_without_blur(),
+                layer=layer,
+                axes=guess_axes(layer),
+                reference=reference_of(layer, self._viewer.layers),
+                blur=self._blur.blur(layer),
+            )
+            try:
+                spec = request.spec(self._viewer.dims.point, self._viewer.dims.ndisplay)
+            except DarkDeblurError as error:
+                self.run.warn(f"{layer.name}: {error}")
+                continue
+            self._begin(layer, spec)
+            return True
+        return False
 
     def _cancel(self) -> None:
+        self._waiting.clear()
         self._runner.cancel()
         self.run.cancelling()
 
     def _on_event(self, event: Any) -> None:
         from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
 
+        seconds_left = getattr(event, "seconds_left", None)
+        fraction: float = getattr(event, "fraction", 0.0)
+        if isinstance(event, Progress):
+            event = event.event
         if isinstance(event, Preparing):
-            self.run.prepare(event.text)
+            self.run.prepare(event.text, event.fraction)
         elif isinstance(event, TileDone):
-            self.run.tile_done(event)
+            self.run.show_progress(fraction, progress_text(event, seconds_left))
         elif isinstance(event, PSFSearch):
-            self.run.searching(event.fraction)
+            self.run.show_progress(fraction, search_text(seconds_left))
         elif isinstance(event, PSFFound):
             self._on_kernel(event)
         elif isinstance(event, Retried):
-            self.run.warn(event.reason)
+            self._warn(event.reason)
         elif isinstance(event, ModelReady):
             self.run.prepare(f"Restoring with {event.model} on {event.device}")
             for sentence in event.notes:
-                if not self._is_told_elsewhere(sentence):
-                    self.run.warn(sentence)
+                # What was found, and in which light, is shown in the Blur box and the result.
+                if getattr(sentence, "kind", "image") == "image":
+                    self._warn(sentence)
 
-    def _is_told_elsewhere(self, sentence: str) -> bool:
-        """Return whether a note is no warning: what was found, and in which light, is shown."""
-        from ...restore.psfs import is_linear_light
-
-        spec = self._running
-        assert spec is not None
-        colour = Axes.parse(spec.axes, spec.shape).colour
-        of_light = is_linear_light("auto", colour, spec.dtype)[1]
-        return sentence == of_light or bool(self._found and sentence.startswith(self._found))
+    def _warn(self, sentence: str) -> None:
+        assert self._running is not None
+        several = self._images > 1
+        self.run.warn(f"{self._running.name}: {sentence}" if several else sentence)
 
     def _on_kernel(self, event: PSFFound) -> None:
         """Show the kernel that a run has found; it holds for the next runs, too."""
         assert self._running is not None
-        self._found = event.description
         found = search_result(event.psf, event.confident, event.description)
         self._blur.take(found, self._running_in, self._running)
 
+    def _on_restored(self, outcome: Outcome, layer: Image) -> None:
+        """Show a result that may still be measured."""
+        self._keep(layer, summary_text(layer, outcome))
+        if input_of(layer, self._viewer.layers) is None:
+            self._warn("The image was removed while it was restored; its result is there.")
+
     def _on_outcome(self, outcome: Outcome, layer: Image | None) -> None:
-        if layer is None:
-            self.run.end(outcome.message)
-            if outcome.status == "failed":
-                show_warning(outcome.message)
-        else:
-            self._result = layer
-            self.run.end("", summary_text(str(layer.name), outcome))
+        if layer is not None:
+            self._keep(layer, summary_text(layer, outcome))
+        elif outcome.status == "failed":
+            self._warn(outcome.message) if self._images > 1 else show_warning(outcome.message)
+        if outcome.status == "cancelled":
+            self._waiting.clear()
+        if self._begin_next():
+            return
         self._running = None
+        self.run.end("" if layer is not None else outcome.message)
         self.blur.enable_find(True)
         self._blur.refresh()
         self._preview.resume()
+        if layer is not None:
+            self._show_result()
+            # Its label is laid out first.
+            QTimer.singleShot(0, self._scroll_to_result)
         self.refresh()
+        self._show_count()
 
-    # --- After it
+    # --- Results
+
+    def _keep(self, layer: Image, text: str) -> None:
+        self._results = [one for one in self._results if one[0] != layer]
+        self._results.append((layer, text))
+        self._show_result()
+
+    def _show_result(self, _: Any = None) -> None:
+        """Show the newest result of the chosen layer, if it is still there; else nothing."""
+        layers = self._viewer.layers
+        self._results = [one for one in self._results if one[0] in layers]
+        chosen = self.source.layer
+        result, text = next(
+            (
+                one
+                for one in reversed(self._results)
+                if chosen is not None and input_of(one[0], layers) == chosen
+            ),
+            (None, ""),
+        )
+        if result is None and self._results and chosen is None:
+            result, text = self._results[-1]  # the image is gone, its result is not
+        set_note(self.run.result, text)
+        self._looking_back.show_result(result)
+        if self._brightening.active:
+            self._brighten(True)
+
+    def _scroll_to_result(self) -> None:
+        self._area.ensureWidgetVisible(self.run.result)
+
+    def _brighten(self, on: bool) -> None:
+        """Show image, result and reference brighter, all alike, or as they were."""
+        image = self.source.layer
+        if not on or image is None:
+            self._brightening.stop()
+            return
+        results = [one for one, _ in self._results if input_of(one, self._viewer.layers) == image]
+        reference = self.source.reference
+        self._brightening.start(image, results + ([] if reference is None else [reference]))
 
     def _compare(self) -> None:
-        if self._result_is_there():
-            before = input_of(self._result, self._viewer.layers)
-            if before is None:
-                show_info("The image that the result was made of is not open any more.")
-                return
-            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Compare", tabify=True)
-            widget.set_pair(before, self._result)
+        result = self.result
+        before = None if result is None else input_of(result, self._viewer.layers)
+        if before is None:
+            show_info("The image that the result was made of is not open any more.")
+            return
+        open_dock(self._viewer, "Compare").set_pair(before, result)
 
     def _measure(self) -> None:
-        if self._result_is_there():
-            _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, "Metrics", tabify=True)
-            widget.set_result(self._result, self.source.reference)
-
-    def _result_is_there(self) -> bool:
-        there = self._result is not None and self._result in self._viewer.layers
-        if not there:
-            show_info("The result has been removed; run again to have another one.")
-        return there
+        if self.result is not None:
+            open_dock(self._viewer, "Measure").set_result(self.result, self.source.reference)
 
     # --- Model and defaults
 
@@ -366,8 +492,8 @@ class DeblurWidget(QWidget):
         show_info("New Deblur widgets start with these options from now on.")
 
 
-def summary_text(name: str, outcome: Outcome) -> str:
-    """Return what came of a job, as rich text: a sentence, and a table if it was measured."""
+def summary_text(layer: Image, outcome: Outcome) -> str:
+    """Return what came of a job, as rich text: sentences, and a table if it was measured."""
     from ...metrics import METRICS
     from ...psf import PSF
     from ...restore import describe_psf
@@ -377,10 +503,16 @@ def summary_text(name: str, outcome: Outcome) -> str:
     assert outcome.store is not None
     result = outcome.result
     seconds = format_duration(result.seconds)
-    text = f"<b>{escape(name)}</b><br>{seconds} with {escape(result.model)} on {result.device}"
+    name = escape(str(layer.name))
+    text = f"<b>{name}</b><br>{seconds} with {escape(result.model)} on {result.device}"
     if isinstance(result.psf, PSF):
         light = "sRGB" if result.light == "srgb" else "linear"
         text += f"<br>blur undone: {escape(describe_psf(result.psf))} (values taken as {light})"
+    if outcome.range_text:
+        text += f"<br>{escape(outcome.range_text)}"
+    if not layer.rgb:
+        # Its bias is in the model's card: small bright objects become smaller.
+        text += "<br>Areas and brightness are to be measured on the original."
     if outcome.store.path is not None:
         text += f"<br>kept in {escape(str(outcome.store.path))}"
     before, after = outcome.measures.get("input", {}), outcome.measures.get("restored", {})

@@ -1,1 +1,1 @@
-"""The Metrics dock: measures of layers as tables, and on the image."""
+"""The Measure dock: measures of layers as tables, and on the image."""

@@ -1,4 +1,4 @@
-"""The Metrics widget: how good a result is, in numbers and on the image."""
+"""The Measure dock: how good a result is, in numbers and on the image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QGroupBox, QVBoxLayout, QWidget
 
 from ...errors import DarkDeblurError
@@ -14,6 +14,7 @@ from ..background import Background
 from ..controls import scrolled
 from ..deblur.jobs import Preparing
 from ..deblur.panels import progress_text
+from ..docks import Dock
 from ..provenance import input_of
 from ..settings import read_settings
 from .alignment import MatchError
@@ -39,7 +40,7 @@ _DEBOUNCE = 250  # milliseconds without a change, before it is measured again
 MOST_AUTOMATIC = 12e6  # values of all images together: some seconds
 
 
-class MeasureWidget(QWidget):
+class MeasureWidget(Dock):
     """Measures images side by side, against a reference or without one.
 
     The plane on screen is measured in a thread, again whenever something has changed; what was
@@ -53,10 +54,11 @@ class MeasureWidget(QWidget):
         Parent widget, as in Qt.
     """
 
+    title = "Measure"
+
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("metrics")
-        self._viewer = viewer
+        super().__init__(viewer, parent)
+        self.setObjectName("measure")
         self.measured = MeasuredPanel(viewer)
         self.tables = TablesPanel()
         self.overlays = OverlaysPanel()
@@ -135,12 +137,6 @@ class MeasureWidget(QWidget):
         self._arriving = []
         self.measured.end()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Let go of the viewer when the dock was closed, which takes the widget out of it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._let_go()
-
     def _lay_out(self) -> None:
         inner = QWidget()
         layout = QVBoxLayout(inner)
@@ -167,7 +163,8 @@ class MeasureWidget(QWidget):
         self._measuring.progressed.connect(self._on_progressed)
         self._measuring.finished.connect(self._on_measured)
 
-    def _let_go(self) -> None:
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer: the dock was closed."""
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
         self._connections.clear()
@@ -353,7 +350,7 @@ class OnDemand(QObject):
             self._panel.progress(f"{getattr(event, 'text', event)}…")
         elif hasattr(event, "fraction"):  # an event of the engine, which would import torch
             # Only the uncertainty is restored here, where the turned versions count as planes.
-            text = progress_text(event).replace("plane", "version")
+            text = progress_text(event, event.seconds_left).replace("plane", "version")
             self._panel.progress(text, event.fraction)
         elif hasattr(event, "reason"):
             self._panel.progress(event.reason)

@@ -14,9 +14,17 @@ import zarr
 
 from napari_darkdeblur import deblur
 from napari_darkdeblur.napari_plugin.deblur import results
-from napari_darkdeblur.napari_plugin.deblur.jobs import JobSpec, Outcome, Preparing, run_job
+from napari_darkdeblur.napari_plugin.deblur.jobs import (
+    JobSpec,
+    Outcome,
+    Preparing,
+    Progress,
+    Restored,
+    estimate_job,
+    run_job,
+)
 from napari_darkdeblur.napari_plugin.regions import Region
-from napari_darkdeblur.restore import RestoreOptions, TileDone
+from napari_darkdeblur.restore import RestoreOptions
 
 from ...conftest import assert_sentence
 
@@ -59,7 +67,60 @@ def test_it_gives_what_the_library_gives(random_model):
     )
     assert (outcome.black, outcome.white) == (0, 65535)
     assert isinstance(events[0], Preparing)
-    assert [e.plane for e in events if isinstance(e, TileDone)] == [0, 1, 2]
+    told = [e for e in events if isinstance(e, Progress)]
+    assert [e.event.plane for e in told] == [0, 1, 2]
+    assert [e.fraction for e in told] == sorted(e.fraction for e in told)
+    assert told[-1].fraction == pytest.approx(1)
+
+
+def test_the_result_is_there_before_it_is_measured(random_model):
+    picture = noise((20, 24))
+    events, outcome = run(spec_of(picture, random_model, reference=picture[::-1]))
+    kinds = [type(event) for event in events]
+    restored = events[kinds.index(Restored)].outcome
+    assert restored.status == "done"
+    assert restored.measures == {}
+    assert restored.store is outcome.store
+    assert set(outcome.measures) == {"input", "restored"}
+    assert "reference" in events[-1].text  # what is done after it
+
+
+def test_floats_are_looked_at_with_progress_and_their_range_is_said(random_model):
+    picture = (noise((40, 48)) / 4000).astype(np.float32)
+    events, outcome = run(spec_of(picture, random_model, options={"value_range": "auto"}))
+    looked = [e for e in events if isinstance(e, Preparing) and "values" in e.text]
+    assert all(e.fraction is None or 0 <= e.fraction <= 1 for e in looked)
+    assert looked
+    assert "0" in outcome.range_text
+    np.testing.assert_array_equal(outcome.store.array, deblur(picture, random_model))
+
+
+def test_values_beyond_the_range_are_said_before_anything_is_run(random_model):
+    picture = np.array(noise((20, 24)) / 1000, np.float32)  # up to 4
+    spec = spec_of(picture, random_model)
+    job = estimate_job(spec, threading.Event())
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            problem = end.value.problem
+            break
+    assert "Automatic" in problem
+    assert_sentence(problem)
+    _, outcome = run(spec)
+    assert (outcome.status, outcome.message) == ("failed", problem)
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_a_full_disk_is_named_with_the_setting(random_model, tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    usage = results.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(results.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    _, outcome = run(spec_of(noise((20, 24)), random_model, results_folder=folder))
+    assert outcome.status == "failed"
+    assert str(folder) in outcome.message
+    assert "Preferences" in outcome.message
+    assert_sentence(outcome.message)
 
 
 def test_a_region_is_restored_on_the_scale_of_the_whole_layer(random_model):
@@ -115,7 +176,7 @@ def test_half_a_result_is_not_left_on_the_disk(random_model, tmp_path, end):
     spec = spec_of(noise((3, 20, 24)), random_model, "TYX", results_folder=tmp_path / "results")
     stop = threading.Event()
     job = run_job(spec, stop)
-    while not isinstance(next(job), TileDone):
+    while not isinstance(next(job), Progress):
         pass
     assert list((tmp_path / "results").iterdir())
     if end == "abandoned":

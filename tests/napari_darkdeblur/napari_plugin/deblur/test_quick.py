@@ -44,8 +44,9 @@ def test_the_selected_image_is_restored_into_a_layer_of_its_own(
 ) -> None:
     viewer = make_napari_viewer_proxy()
     layer = viewer.add_image(picture, rgb=True, name="night", scale=(2, 2), translate=(5, -3))
-    run()
+    told = run()
     result = viewer.layers["night [darkdeblur]"]
+    assert "night [darkdeblur]" in told[-1]
     np.testing.assert_array_equal(result.data, deblur(picture))
     np.testing.assert_array_equal(result.extent.world, layer.extent.world)
     known = provenance_of(result)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils import progress
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_darkdeblur import deblur, save_weights
+from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.napari_plugin.deblur import job_runner
-from napari_darkdeblur.napari_plugin.deblur.jobs import Outcome, Preparing
+from napari_darkdeblur.napari_plugin.deblur.jobs import Outcome, Preparing, Restored, run_job
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import input_of, provenance_of
 from napari_darkdeblur.network import AUTO_MODEL, DEFAULT_MODEL, THOROUGH_MODEL
@@ -83,7 +85,10 @@ def test_the_model_is_chosen_by_itself_unless_somebody_does(
     viewer.window.add_dock_widget(widget, name="Deblur")
     qtbot.waitUntil(lambda: widget.models.model is not None, timeout=LONG)
     assert widget.models.model.automatic
-    assert widget.models.card.text() == f"Uses {DEFAULT_MODEL}."
+    # What it can do and what not stands in its card.
+    summary = load_weights(DEFAULT_MODEL).card.summary
+    assert summary
+    assert widget.models.card.text() == f"Uses {DEFAULT_MODEL}: {summary.rstrip('.')}."
 
 
 def test_the_dock_says_between_which_models_it_is_chosen(
@@ -185,6 +190,114 @@ def test_it_says_what_the_job_will_take(viewer, qtbot):
     assert "1 MB" in widget.run.status.text()
 
 
+@pytest.mark.usefixtures("model")
+def test_the_result_appears_before_it_is_measured(viewer, qtbot, monkeypatch):
+    release = threading.Event()
+
+    def job(spec: Any, stop: threading.Event):
+        events = run_job(spec, stop)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            yield event
+            while isinstance(event, Restored) and not release.wait(0.005):
+                yield Preparing("Measuring")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    viewer.add_image(image(), name="cells (reference)")
+    viewer.add_image(image()[::-1].copy(), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    qtbot.waitUntil(lambda: "cells [darkdeblur]" in viewer.layers, timeout=LONG)
+    assert widget.busy
+    assert "PSNR" not in widget.run.result.text()
+    release.set()
+    finished(widget, qtbot)
+    assert "PSNR" in widget.run.result.text()
+    assert provenance_of(viewer.layers["cells [darkdeblur]"]).metrics
+    assert len(viewer.layers) == 3
+
+
+@pytest.mark.usefixtures("model")
+def test_selected_images_are_restored_one_after_the_other(viewer, qtbot):
+    arrays = {name: image((40, 48 + 8 * k)) for k, name in enumerate("abc")}
+    layers = {name: viewer.add_image(array, name=name) for name, array in arrays.items()}
+    widget = opened(viewer, qtbot)
+    viewer.layers.selection = {layers["a"], layers["c"]}
+    viewer.layers.selection.active = layers["a"]
+    viewer.layers.selection = {layers["a"], layers["c"]}
+    assert widget.run.run_button.text() == "Run on 2 images"
+    widget.source.layer_choice.value = layers["a"]
+    widget.run.run_button.click()
+    seen = []
+    qtbot.waitUntil(
+        lambda: seen.append(widget.run.status.text()) or "c [darkdeblur]" in viewer.layers,
+        timeout=LONG,
+    )
+    finished(widget, qtbot)
+    assert any("of 2" in text for text in seen)
+    assert "b [darkdeblur]" not in viewer.layers
+    for name in "ac":
+        np.testing.assert_array_equal(
+            viewer.layers[f"{name} [darkdeblur]"].data,
+            deblur(arrays[name], "tiny", value_range="percentile"),
+        )
+
+
+@pytest.mark.usefixtures("model")
+def test_what_is_shown_belongs_to_the_chosen_image(viewer, qtbot):
+    first = viewer.add_image(image(), name="first")
+    second = viewer.add_image(image()[::-1].copy(), name="second")
+    widget = opened(viewer, qtbot)
+    widget.source.layer_choice.value = first
+    places = [button.mapTo(widget, button.rect().topLeft()) for button in buttons(widget)]
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    qtbot.wait(20)
+    assert [b.mapTo(widget, b.rect().topLeft()) for b in buttons(widget)] == places
+    assert "first [darkdeblur]" in widget.run.result.text()
+    assert widget.result == viewer.layers["first [darkdeblur]"]
+    assert widget.before_after.compare_button.isEnabled()
+    widget.source.layer_choice.value = second
+    assert widget.run.result.text() == ""
+    assert widget.result is None
+    assert not widget.before_after.compare_button.isEnabled()
+    widget.source.layer_choice.value = first
+    assert "first [darkdeblur]" in widget.run.result.text()
+    viewer.layers.remove(viewer.layers["first [darkdeblur]"])
+    assert widget.run.result.text() == ""
+    assert not widget.before_after.hold_button.isEnabled()
+
+
+def buttons(widget: DeblurWidget) -> list[QWidget]:
+    return [
+        widget.run.run_button,
+        widget.before_after.hold_button,
+        widget.before_after.strength_slider,
+    ]
+
+
+@pytest.mark.usefixtures("model")
+def test_the_wheel_scrolls_and_changes_no_setting(viewer, qtbot):
+    viewer.add_image(image())
+    widget = opened(viewer, qtbot)
+    before = widget.options.options
+    for control in (widget.options.tiling_box, widget.options.tile_spin, widget.blur.kind_box):
+        kind = control.currentIndex() if hasattr(control, "currentIndex") else control.value()
+        place = QPointF(control.rect().center())
+        turn = QWheelEvent(
+            place, control.mapToGlobal(place), QPoint(0, -120), QPoint(0, -120),
+            Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(control, turn)
+        after = control.currentIndex() if hasattr(control, "currentIndex") else control.value()
+        assert after == kind
+    assert widget.options.options == before
+
+
 # --- what it does not do
 
 
@@ -277,7 +390,8 @@ def test_the_layer_may_go_while_it_is_restored(viewer, qtbot):
     result = viewer.layers["cells [darkdeblur]"]
     assert result.data.shape == stack.shape
     np.testing.assert_array_equal(result.scale, (1, 2, 2))
-    assert "no image layer" not in widget.run.status.text()
+    assert "removed while it was restored" in widget.run.warning.text()
+    assert "cells [darkdeblur]" in widget.run.result.text() or widget.source.layer is not None
 
 
 @pytest.mark.usefixtures("model")

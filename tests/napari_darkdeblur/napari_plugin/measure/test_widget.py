@@ -46,7 +46,7 @@ def open_widget(viewer: Any, qtbot: Any) -> Any:
 
     def opened() -> MeasureWidget:
         widget = MeasureWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Metrics")
+        viewer.window.add_dock_widget(widget, name="Measure")
         widgets.append(widget)
         return widget
 
@@ -401,7 +401,7 @@ def test_closing_while_measuring_ends_the_work(viewer, qtbot, monkeypatch, way):
         return {}
 
     widget = MeasureWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Metrics")
+    viewer.window.add_dock_widget(widget, name="Measure")
     widget.overlays.text_box.setChecked(True)
     settle(qtbot, widget)
     assert "PSNR" in overlay.text
@@ -550,7 +550,7 @@ def test_two_widgets_of_two_viewers_do_not_disturb_each_other(make_napari_viewer
     for each in viewers:
         movie(each)
         widget = MeasureWidget(each)
-        each.window.add_dock_widget(widget, name="Metrics")
+        each.window.add_dock_widget(widget, name="Measure")
         widgets.append(widget)
     for widget in widgets:
         settle(qtbot, widget)
