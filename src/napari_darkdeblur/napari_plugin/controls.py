@@ -120,11 +120,29 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> Q
     if footer is not None:
         layout.addWidget(footer)
     outer.setMinimumWidth(NARROWEST)
+    inner.installEventFilter(_WidthKeeper(area))
     for kind in (QComboBox, QAbstractSpinBox, QSlider):
         for control in outer.findChildren(kind):
             control.installEventFilter(_WheelFilter(control))
             control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return area
+
+
+class _WidthKeeper(QObject):
+    """Keeps what scrolls wide enough for its content beside the scroll bar: nothing is cut off."""
+
+    def __init__(self, area: QScrollArea) -> None:
+        super().__init__(area)
+        self._area = area
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Follow the content when its layout changes."""
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Show):
+            content, bar = self._area.widget(), self._area.verticalScrollBar()
+            if content is not None and bar is not None:
+                wide = content.minimumSizeHint().width() + bar.sizeHint().width()
+                self._area.setMinimumWidth(wide)
+        return bool(super().eventFilter(watched, event))
 
 
 class _WheelFilter(QObject):

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QWidget
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -53,10 +53,14 @@ class Dock(QWidget):
         """Let go of the viewer: the dock was closed."""
 
     def _shorten_title(self) -> None:
-        """Let the dock's tab show a title that is read at a glance."""
+        """Let the dock's tab and its bar show a title that is read at a glance."""
         dock = self.parent()
         if isinstance(dock, QDockWidget):
             dock.setWindowTitle(self.title)
+            # napari's bar has a label of its own.
+            label = getattr(dock.titleBarWidget(), "title", None)
+            if isinstance(label, QLabel):
+                label.setText(self.title)
 
 
 def open_dock(viewer: napari.viewer.Viewer, name: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_darkdeblur import save_weights
+from napari_darkdeblur.napari_plugin.docks import open_dock
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 
 from ..conftest import make_network
@@ -60,7 +61,7 @@ def test_from_the_sample_to_a_file_of_numbers(
     np.testing.assert_array_equal(photograph.data, before)
 
     deblur.before_after.compare_button.click()
-    compare = opened(viewer, "Compare")
+    compare = open_dock(viewer, "Compare")  # the one that is there
     assert compare.mode == "side by side"
     assert viewer.canvas.grid.enabled
     assert not viewer.layers["night photograph (reference)"].visible
@@ -68,7 +69,7 @@ def test_from_the_sample_to_a_file_of_numbers(
     assert not viewer.canvas.grid.enabled
 
     deblur.before_after.measure_button.click()
-    metrics = opened(viewer, "Measure")
+    metrics = open_dock(viewer, "Measure")
     table = tmp_path / "numbers.csv"
     monkeypatch.setattr(QFileDialog, "exec", lambda dialog: 1)
     monkeypatch.setattr(QFileDialog, "selectedFiles", lambda dialog: [str(table)])

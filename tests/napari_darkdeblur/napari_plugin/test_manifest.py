@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from npe2 import PluginManifest
 
+from napari_darkdeblur.napari_plugin.docks import Dock, open_dock
 from napari_darkdeblur.napari_plugin.settings import PLUGIN
 
 from ..test_import import modules_after
@@ -65,6 +66,28 @@ def test_every_widget_is_in_the_menu_of_what_it_does(make_napari_viewer_proxy: A
     assert "Deblur" in _entries(viewer, "Filter")
     assert "Measure" in _entries(viewer, "Measure")
     assert "Compare" in _entries(viewer, "Visualize")
+
+
+@pytest.mark.parametrize(("menu", "name"), [("Measure", "Measure"), ("Visualize", "Compare")])
+@pytest.mark.parametrize("menu_first", [True, False])
+def test_there_is_one_dock_of_a_kind_however_it_is_opened(
+    make_napari_viewer_proxy: Any, menu: str, name: str, menu_first: bool
+) -> None:
+    viewer = make_napari_viewer_proxy()
+
+    def choose_in_menu() -> None:
+        layers = viewer.window.layers_menu
+        layers.aboutToShow.emit()
+        (found,) = [a.menu() for a in layers.actions() if a.menu() and a.menu().title() == menu]
+        found.aboutToShow.emit()
+        (action,) = [a for a in found.actions() if a.text() == f"{name} ({MANIFEST.display_name})"]
+        action.trigger()
+
+    ways = [choose_in_menu, lambda: open_dock(viewer, name)]
+    for way in ways if menu_first else reversed(ways):
+        way()
+    docks = [one for one in viewer.window.dock_widgets.values() if isinstance(one, Dock)]
+    assert [type(one).title for one in docks] == [name]
 
 
 def test_the_quick_command_is_greyed_unless_one_image_is_selected(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -211,7 +211,7 @@ class CurtainArray:
             where = asked.index(Ellipsis)
             asked[where : where + 1] = [slice(None)] * (self.ndim - len(asked) + 1)
         wanted = iter(asked + [slice(None)] * (self.ndim - len(asked)))
-        part = object.__new__(CurtainArray)
+        part = object.__new__(type(self))
         part.__dict__.update(self.__dict__)
         part._index = tuple(
             have[next(wanted)] if isinstance(have, range) else have for have in self._index
@@ -267,6 +267,7 @@ def join(
     inset: Sequence[PixelArray],
     offset: Sequence[int],
     edge: Edge,
+    array_type: Callable[..., CurtainArray] = CurtainArray,
 ) -> list[CurtainArray]:
     """Return the levels of resolution of two images that hang on one edge.
 
@@ -279,6 +280,8 @@ def join(
         but colour.
     edge : Edge
         Position of the edge, which may be changed later.
+    array_type : callable
+        Makes the array of each level, as `CurtainArray` does.
 
     Returns
     -------
@@ -296,12 +299,12 @@ def join(
                     Lattice.of(*along)
                     for along in zip(offset, source.array.shape, factors, finer, strict=False)
                 ]
-                levels.append(CurtainArray(CachedArray(array), source, lattices, factors, edge))
+                levels.append(array_type(CachedArray(array), source, lattices, factors, edge))
                 break
     if len(levels) > 1 and len(offset) == 2:
         # The frame alone: an inset without levels would be read from end to end for it.
         nowhere = [Lattice(0, 0, 1, 0)] * 2
-        thumbnail = CurtainArray(CachedArray(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
+        thumbnail = array_type(CachedArray(frame[-1]), insets[0][0], nowhere, (1, 1), edge)
         step = -(-max(thumbnail.shape[:2]) // _THUMBNAIL)
         levels.append(thumbnail[::step, ::step])
     return levels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def joined_layer(nesting: Nesting, edge: Edge) -> Image:
         When it has been changed, the layer's ``refresh`` shows it.
     """
     frame, inset, offset = nesting
-    levels = join(_levels(frame), _levels(inset), offset, edge)
+    levels = join(levels_of(frame), levels_of(inset), offset, edge)
     return Image(
         levels if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
@@ -128,7 +127,8 @@ def step_in_world(layer: Image, axis: int) -> NDArray[np.float64]:
     return step
 
 
-def _levels(layer: Image) -> list[PixelArray]:
+def levels_of(layer: Image) -> list[PixelArray]:
+    """Return a layer's levels of resolution, the finest first; one if it has no others."""
     return list(layer.data) if layer.multiscale else [layer.data]
 
 
@@ -191,6 +191,7 @@ class CurtainView(QObject):
             self._changes.set(layer, "visible", False)
         self._edge = Edge(axis=0, position=0, inset_first=False)
         self._lay_edge()
+        self._bring_into_view()
         self._image, self._line = joined_layer(nesting, self._edge), edge_layer(nesting)
         for layer in self.layers:
             viewer.add_layer(layer)
@@ -270,13 +271,7 @@ class CurtainView(QObject):
         if viewer.layers.selection <= set(self.layers):
             viewer.layers.selection = self._selected.intersection(viewer.layers)
         self._changes.undo()
-        take_out = partial(_take_out, viewer, self.layers)
-        if layers_change:
-            for layer in self.layers:
-                layer.visible = False
-            QTimer.singleShot(0, take_out)
-        else:
-            take_out()
+        take_out(viewer, self.layers, layers_change=layers_change)
         self.deleteLater()
 
     def _lay_edge(self) -> None:
@@ -292,6 +287,15 @@ class CurtainView(QObject):
         self._edge.axis = axis
         self._edge.position = self.length // 2
         self._edge.inset_first = (self._nesting.inset is self._pair.before) == self._forward
+
+    def _bring_into_view(self) -> None:
+        """Hang the curtain in the middle of what is on screen, if the image is there."""
+        dims = self._viewer.dims
+        point = np.array(dims.point)
+        point[list(dims.displayed)] = self._viewer.scene.camera.center[-dims.ndisplay :]
+        along = float(self._nesting.frame.world_to_data(point)[self._edge.axis]) + 0.5
+        if 0 < along < self.length:
+            self._edge.position = round(along)
 
     def _turned(self, position: int) -> int:
         """Return a position counted on the canvas as the array counts it, and vice versa."""
@@ -354,7 +358,28 @@ class CurtainView(QObject):
             yield
 
 
-def _take_out(viewer: napari.viewer.Viewer, layers: Sequence[Layer]) -> None:
+def take_out(viewer: napari.viewer.Viewer, layers: Sequence[Layer], *, layers_change: bool) -> None:
+    """Remove layers from the viewer, if they are there.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Viewer that the layers were added to.
+    layers : sequence of napari.layers.Layer
+        Layers to remove.
+    layers_change : bool
+        Whether the layer list is being changed at this moment: then they are hidden now, and taken
+        out afterwards.
+    """
+
+    def remove() -> None:
+        for layer in layers:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+
+    if not layers_change:
+        remove()
+        return
     for layer in layers:
-        if layer in viewer.layers:
-            viewer.layers.remove(layer)
+        layer.visible = False
+    QTimer.singleShot(0, remove)

@@ -1,8 +1,8 @@
-"""Two ways to show two layers: beside each other, or one in place of the other."""
+"""Ways to show two layers: beside each other, one in place of the other, or on one layer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.experimental import link_layers, unlink_layers
@@ -13,6 +13,7 @@ from ..changes import Changes
 from ..result_layers import LINKED
 from .curtain_view import CurtainView
 from .pair import LayerPair, Nesting, nesting_of
+from .removed import RemovedView
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -63,8 +64,14 @@ class SideBySide:
         self._fitted = self._camera_now()
         viewer.layers.events.reordered.connect(self._order)
 
-    def close(self) -> None:
-        """Put the viewer back. The camera stays where it was moved to."""
+    def close(self, *, layers_change: bool = False) -> None:
+        """Put the viewer back. The camera stays where it was moved to.
+
+        Parameters
+        ----------
+        layers_change : bool
+            Means nothing here: there are no layers of its own to take out.
+        """
         self._viewer.layers.events.reordered.disconnect(self._order)
         self._changes.undo()
         if self._camera_now() == self._fitted:
@@ -164,8 +171,8 @@ class Blink(QObject):
                 layer.visible = visible
         self.shown.emit(after)
 
-    def close(self) -> None:
-        """Stop, and put the layers back."""
+    def close(self, *, layers_change: bool = False) -> None:
+        """Stop, and put the layers back; see `SideBySide.close`."""
         self._timer.stop()
         self._changes.undo()
         self.deleteLater()
@@ -205,10 +212,7 @@ class SharedContrast:
         self._changes.undo()
 
 
-Way = Literal["side by side", "curtain", "blink"]
-
-
-class Comparison:
+class ComparisonView:
     """Shows two layers without a grid, and hides the others, until it is ended.
 
     Parameters
@@ -223,7 +227,7 @@ class Comparison:
 
     def __init__(self, viewer: napari.viewer.Viewer, pair: LayerPair, owner: QWidget) -> None:
         self.pair = pair
-        self.view: SideBySide | CurtainView | Blink | None = None
+        self.view: SideBySide | CurtainView | Blink | RemovedView | None = None
         self.nesting: Nesting | None = nesting_of(pair)
         self._viewer = viewer
         self._owner = owner
@@ -242,7 +246,7 @@ class Comparison:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers without which it cannot go on."""
-        own = self.view.layers if isinstance(self.view, CurtainView) else ()
+        own = self.view.layers if isinstance(self.view, CurtainView | RemovedView) else ()
         return (*self.pair, *own)
 
     def share_contrast(self, on: bool) -> None:
@@ -269,6 +273,13 @@ class Comparison:
         """Show the layers in turn, each for some seconds."""
         self._close_view()
         self.view = Blink(self.pair, self._is_patch(), interval, self._owner)
+        return self.view
+
+    def show_removed(self) -> RemovedView:
+        """Show one minus the other; `why_no_curtain` has nothing against it."""
+        self._close_view()
+        assert self.nesting is not None
+        self.view = RemovedView(self._viewer, self.pair, self.nesting)
         return self.view
 
     def end(self, *, layers_change: bool = False) -> None:
@@ -300,7 +311,5 @@ class Comparison:
     def _close_view(self, *, layers_change: bool = False) -> None:
         # First it is no more: that a curtain's layers go is then nobody's concern.
         view, self.view = self.view, None
-        if isinstance(view, CurtainView):
+        if view is not None:
             view.close(layers_change=layers_change)
-        elif view is not None:
-            view.close()

@@ -26,7 +26,8 @@ from ..docks import Dock
 from ..provenance import provenance_of
 from .curtain_view import CurtainView
 from .pair import LayerPair, newest_pair, why_no_curtain, why_not
-from .views import Blink, Comparison
+from .removed import RemovedView
+from .views import Blink, ComparisonView
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -192,13 +193,14 @@ class BlinkControls(QWidget):
             self._view.play(self._play.isChecked())
 
 
-Mode = Literal["off", "side by side", "curtain", "blink"]
+Mode = Literal["off", "side by side", "curtain", "blink", "removed"]
 
 _MODES = (
     ("off", "Off", "Stop comparing: the viewer is as it was before."),
     ("side by side", "Side by side", "Both layers beside each other, with one camera."),
     ("curtain", "Curtain", "One layer up to an edge that you drag, the other behind it."),
     ("blink", "Blink", "The layers in turn, at the same place."),
+    ("removed", "Removed", "What was taken away: before minus after, between fixed limits."),
 )
 _ARRANGEMENTS = (
     ("left right", "Left | right", "Before is on the left, after on the right."),
@@ -223,7 +225,7 @@ class CompareWidget(Dock):
         super().__init__(viewer, parent)
         self.setObjectName("compare")
         self._mode: Mode = "off"
-        self._comparing: Comparison | None = None
+        self._comparing: ComparisonView | None = None
         self._shown: tuple[Mode, str] | None = None
         self._settling = False
         self._opened = False
@@ -327,7 +329,7 @@ class CompareWidget(Dock):
 
         Parameters
         ----------
-        mode : {"off", "side by side", "curtain", "blink"}
+        mode : {"off", "side by side", "curtain", "blink", "removed"}
             What the layers that are chosen do not allow is not done.
         """
         self._mode = mode
@@ -403,10 +405,12 @@ class CompareWidget(Dock):
         curtain = pair is not None and not why_no_curtain(pair)
         if pair is None:
             self._mode = "off"
-        elif self._mode == "curtain" and not curtain:
+        elif self._mode in ("curtain", "removed") and not curtain:
             self._mode = "side by side"
         self._modes.choose(self._mode)
-        for mode, possible in (("side by side", pair), ("curtain", curtain), ("blink", pair)):
+        for mode, possible in (
+            ("side by side", pair), ("curtain", curtain), ("blink", pair), ("removed", curtain),
+        ):  # fmt: skip
             self._modes.offer(mode, bool(possible))
 
         if self._comparing is not None and self._comparing.pair != pair:
@@ -423,7 +427,7 @@ class CompareWidget(Dock):
 
     def _show(self, pair: LayerPair) -> None:
         if self._comparing is None:
-            self._comparing = Comparison(self._viewer, pair, self)
+            self._comparing = ComparisonView(self._viewer, pair, self)
             for layer in pair:
                 layer.events.data.connect(self._on_data)
         comparing, stacked = self._comparing, self._arrangements.value == "top bottom"
@@ -438,6 +442,8 @@ class CompareWidget(Dock):
             comparing.show_side_by_side(stacked)
         elif self._mode == "curtain":
             self._curtain.attend(comparing.show_curtain(stacked))
+        elif self._mode == "removed":
+            comparing.show_removed()
         else:
             self._blink.attend(comparing.show_in_turn(self._blink.interval))
 
@@ -462,6 +468,8 @@ class CompareWidget(Dock):
         pair = LayerPair(before, after)
         if self._comparing is None or self._comparing.nesting is None:
             return why_no_curtain(pair)
+        if isinstance(self._comparing.view, RemovedView):
+            return self._comparing.view.sentence
         frame, inset, _ = nesting = self._comparing.nesting
         displayed = nesting.displayed(self._viewer.dims)
         if not nesting.covers_plane(self._viewer.dims.point, displayed):

@@ -291,9 +291,9 @@ class BeforeAfterPanel(QWidget):
         self.strength_slider.setRange(0, 100)
         self.strength_slider.setPageStep(10)
         self.strength_text = QLabel()
-        self.strength_text.setFixedWidth(
-            self.strength_text.fontMetrics().horizontalAdvance("100 % ")
-        )
+        # napari's style sheet enlarges the font later.
+        width = self.strength_text.fontMetrics().horizontalAdvance("100 %")
+        self.strength_text.setFixedWidth(round(1.5 * width))
         self.hold_button = button("hold_original", "Hold: original", "")
         self.compare_button = button(
             "compare", "Compare", "See image and result side by side, or with a curtain."

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from ...restore import PSFFound
 
+_LAYING_OUT = 50  # milliseconds that Qt takes to find out how high a new text is
 _DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
 
 
@@ -409,7 +410,7 @@ class DeblurWidget(Dock):
         if layer is not None:
             self._show_result()
             # Its label is laid out first.
-            QTimer.singleShot(0, self._scroll_to_result)
+            QTimer.singleShot(_LAYING_OUT, self._scroll_to_result)
         self.refresh()
         self._show_count()
 
@@ -441,7 +442,9 @@ class DeblurWidget(Dock):
             self._brighten(True)
 
     def _scroll_to_result(self) -> None:
-        self._area.ensureWidgetVisible(self.run.result)
+        bar = self._area.verticalScrollBar()
+        if bar is not None and self.run.result.isVisible():
+            bar.setValue(bar.maximum())
 
     def _brighten(self, on: bool) -> None:
         """Show image, result and reference brighter, all alike, or as they were."""
