@@ -88,7 +88,7 @@ def make_demo_pair(image: NDArray[np.uint8] | None = None) -> DemoPair:
         )
     # Rounded, because Fourier transforms differ from machine to machine in the last digits, and
     # with them the photons that are counted.
-    blurred = _add_noise(np.round(_convolve_valid(light, kernel), 9))
+    blurred = _add_noise(np.round(convolve_valid(light, kernel), 9))
     sharp = light[margin : height - margin, margin : width - margin]
     return DemoPair(_to_bytes(linear_to_srgb(blurred)), _to_bytes(linear_to_srgb(sharp)))
 
@@ -139,13 +139,28 @@ def path_kernel(path: NDArray[np.float64]) -> NDArray[np.float64]:
     return normalised
 
 
-def _convolve_valid(image: NDArray[Any], kernel: NDArray[Any]) -> NDArray[np.float64]:
-    """Convolve every channel, and keep only what no border had a part in."""
-    side = kernel.shape[0]
+def convolve_valid(image: NDArray[Any], kernel: NDArray[Any]) -> NDArray[np.float64]:
+    """Convolve every channel, and keep only what no border had a part in.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W) or (H, W, C).
+    kernel : ndarray
+        (K, L), smaller than the image.
+
+    Returns
+    -------
+    ndarray
+        (H - K + 1, W - L + 1) or with channels.
+    """
     size = image.shape[:2]
-    spectrum = np.fft.rfft2(image, axes=(0, 1)) * np.fft.rfft2(kernel, size)[..., None]
+    transfer = np.fft.rfft2(kernel, size)
+    if image.ndim == 3:
+        transfer = transfer[..., None]
+    spectrum = np.fft.rfft2(image, axes=(0, 1)) * transfer
     full: NDArray[np.float64] = np.fft.irfft2(spectrum, size, axes=(0, 1))
-    return full[side - 1 :, side - 1 :]
+    return full[kernel.shape[0] - 1 :, kernel.shape[1] - 1 :]
 
 
 def _add_noise(light: NDArray[Any]) -> NDArray[np.float64]:

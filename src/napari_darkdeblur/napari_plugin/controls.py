@@ -120,7 +120,7 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> Q
     if footer is not None:
         layout.addWidget(footer)
     outer.setMinimumWidth(NARROWEST)
-    inner.installEventFilter(_WidthKeeper(area))
+    inner.installEventFilter(_WidthKeeper(outer, area))
     for kind in (QComboBox, QAbstractSpinBox, QSlider):
         for control in outer.findChildren(kind):
             control.installEventFilter(_WheelFilter(control))
@@ -131,9 +131,9 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> Q
 class _WidthKeeper(QObject):
     """Keeps what scrolls wide enough for its content beside the scroll bar: nothing is cut off."""
 
-    def __init__(self, area: QScrollArea) -> None:
+    def __init__(self, outer: QWidget, area: QScrollArea) -> None:
         super().__init__(area)
-        self._area = area
+        self._outer, self._area = outer, area
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the content when its layout changes."""
@@ -141,7 +141,7 @@ class _WidthKeeper(QObject):
             content, bar = self._area.widget(), self._area.verticalScrollBar()
             if content is not None and bar is not None:
                 wide = content.minimumSizeHint().width() + bar.sizeHint().width()
-                self._area.setMinimumWidth(wide)
+                self._outer.setMinimumWidth(max(NARROWEST, wide))
         return bool(super().eventFilter(watched, event))
 
 

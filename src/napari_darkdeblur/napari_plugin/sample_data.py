@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..demo import EXPOSURE, make_demo_pair, path_kernel, shake_kernel
+from ..demo import EXPOSURE, convolve_valid, make_demo_pair, path_kernel, shake_kernel
 from ..srgb import linear_to_srgb, srgb_to_linear
 from .provenance import Provenance
 from .result_layers import REFERENCE_SUFFIX
@@ -89,9 +89,7 @@ def night_street() -> list[LayerData]:
         light[row : row + 2, column : column + 2] = brightness * np.asarray(STREET_LAMP_COLOUR)
     kernel = street_kernel()
     margin = kernel.shape[0] // 2
-    blurred = _photographed(
-        _moved(light, kernel[..., None]), STREET_PHOTONS, np.random.default_rng(SEED)
-    )
+    blurred = _photographed(_moved(light, kernel), STREET_PHOTONS, np.random.default_rng(SEED))
     sharp = light[margin:-margin, margin:-margin]
     note = (
         "A motorcycle, photographed for the Middlebury stereo data set of 2014, from "
@@ -170,7 +168,7 @@ def microscopy() -> list[LayerData]:
 
     light = EXPOSURE * srgb_to_linear(np.asarray(immunohistochemistry()) / 255)
     # At constant speed, along X.
-    moved = _moved(light, np.full((1, STAGE_PIXELS, 1), 1 / STAGE_PIXELS))
+    moved = _moved(light, np.full((1, STAGE_PIXELS), 1 / STAGE_PIXELS))
     frame = _photographed(moved, TISSUE_PHOTONS, np.random.default_rng(SEED))
     sharp = light[:, STAGE_PIXELS // 2 :][:, : moved.shape[1]]
     note = (
@@ -282,10 +280,9 @@ def _described(name: str, axes: str, limits: tuple[float, float], note: str) -> 
 
 def _moved(light: NDArray[Any], kernel: NDArray[Any]) -> NDArray[np.float64]:
     """Blur, and keep only what no border had a part in."""
-    from scipy.signal import fftconvolve  # type: ignore[import-untyped, unused-ignore]
-
-    # The Fourier transform's rounding must not make light negative.
-    moved: NDArray[np.float64] = np.clip(fftconvolve(light, kernel, mode="valid"), 0, None)
+    # Not scipy.signal's: importing it would keep the window waiting for seconds. The Fourier
+    # transform's rounding must not make light negative.
+    moved: NDArray[np.float64] = np.clip(convolve_valid(light, kernel), 0, None)
     return moved
 
 

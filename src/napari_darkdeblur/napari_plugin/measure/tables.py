@@ -180,8 +180,15 @@ class ComparisonModel(QAbstractTableModel):
         measurement = self.measurements[section]
         if role == Qt.ItemDataRole.DisplayRole:
             # A result's suffix is what tells it from its input, so it has a line of its own.
-            return measurement.layer.replace(" [", "\n[")
+            lines = measurement.layer.replace(" [", "\n[").split("\n")
+            return "\n".join(_shortened(line) for line in lines)
         return _description(measurement) if role == Qt.ItemDataRole.ToolTipRole else None
+
+
+def _shortened(name: str) -> str:
+    """Return a name that fits a narrow column, without its middle; the tooltip has all of it."""
+    kept = _LONGEST_HEADING // 2
+    return name if len(name) <= _LONGEST_HEADING else f"{name[:kept]}…{name[-kept:]}"
 
 
 class HistoryModel(QAbstractTableModel):
@@ -337,6 +344,7 @@ def _key(measurement: Measurement) -> tuple[Any, ...]:
 
 _ROW = 22  # pixels
 _NARROWEST_COLUMN = 58
+_LONGEST_HEADING = 10  # characters that fit such a column
 _WIDEST_NAME = 110
 _MOST_WITHOUT_SCROLLING = 3  # images side by side
 
