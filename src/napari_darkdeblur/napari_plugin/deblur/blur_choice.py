@@ -126,6 +126,8 @@ class BlurChoice(QObject):
             known = self._known_of(layer)
             if known is None:
                 return Blur("auto")
+            if known.psf is not None and not known.used and self._panel.anyway_box.isChecked():
+                return Blur(known.psf, f"{known.description}; used because it was asked for.")
             if known.psf is None or not known.used:
                 return Blur("none", known.text)
             return Blur(known.psf, known.text)
@@ -137,6 +139,7 @@ class BlurChoice(QObject):
         if layer == self._layer:  # not "is": there may be several proxies of a layer
             return
         self._layer = layer
+        self._panel.offer_anyway(False)
         self.give_up()
         self._forget_gone()
         self._look_at_lights()
@@ -225,6 +228,8 @@ class BlurChoice(QObject):
             known = self._known_of(self._layer)
             if known is None:
                 return None, "Not looked for yet; Run does it first.", False
+            if not known.used and self._panel.anyway_box.isChecked():
+                return known.psf, f"{known.description}; used all the same.", True
             return known.psf, known.text, known.used
         psf, text = self._given(self._layer)
         return psf, text, psf is not None
@@ -232,6 +237,9 @@ class BlurChoice(QObject):
     def _show(self) -> None:
         if self.finding and self._panel.kind in ("find", "points"):
             return  # how far it is, is shown
+        found = self._known_of(self._layer) if self._panel.kind == "find" and self._ready else None
+        doubtful = None if found is None or found.used else found.psf
+        self._panel.offer_anyway(doubtful is not None and not doubtful.is_point)
         psf, text, used = self._current()
         details = () if psf is None else kernel_details(psf, self._layer)
         self._panel.show_kernel(psf, text, details, used=used)

@@ -130,12 +130,20 @@ class BlurPanel(QGroupBox):
         self.add_button = button(
             "add_kernel", "Add as layer", "Add the kernel as an image layer, to look at or save."
         )
+        self.anyway_box = named(
+            QCheckBox("Use it anyway"),
+            "kernel_anyway",
+            "Restore with this kernel although the search is not sure of it. Where it is wrong "
+            "the result has doubled outlines or rings.",
+        )
+        self.anyway_box.setEnabled(False)
         self.reason = note("blur_reason")
         self._lay_out()
 
         self.kind_box.currentIndexChanged.connect(self._notify)
         self.shapes_choice.changed.connect(self._notify)
         self.background_box.toggled.connect(self._notify)
+        self.anyway_box.toggled.connect(self._notify)
         for spin in (self.length_spin, self.angle_spin):
             spin.valueChanged.connect(self._notify)
         self.find_button.clicked.connect(self._on_find)
@@ -201,6 +209,14 @@ class BlurPanel(QGroupBox):
         """Let the shake be looked for, or not, for instance while an image is restored."""
         self.find_button.setEnabled(allowed)
 
+    def offer_anyway(self, offered: bool) -> None:
+        """Let a kernel be used that the search is not sure of, if there is one."""
+        self.anyway_box.setEnabled(offered)
+        if not offered:
+            self.anyway_box.blockSignals(True)
+            self.anyway_box.setChecked(False)
+            self.anyway_box.blockSignals(False)
+
     def show_kernel(
         self, psf: PSF | None, text: str, details: tuple[str, ...] = (), *, used: bool = True
     ) -> None:
@@ -246,7 +262,7 @@ class BlurPanel(QGroupBox):
         self._pages = QStackedWidget()
         self._page_of: dict[str, int] = {}
         for kind, widgets in (
-            ("find", (self.find_button,)),
+            ("find", (self.find_button, self.anyway_box)),
             ("points", (self.shapes_choice.native, self.draw_button)),
             ("file", (self.open_button, self.background_box)),
             ("motion", (self.length_spin, self.angle_spin)),

@@ -509,12 +509,15 @@ class KernelFound:
         The kernel, or the best guess.
     used : bool
         Whether restoring uses it.
+    description : str
+        What was found, without what follows from it and without a full stop.
     """
 
     status: Literal["done", "cancelled", "failed"]
     text: str
     psf: PSF | None = None
     used: bool = False
+    description: str = ""
 
 
 KernelJob = Generator[Preparing | SearchProgress, None, KernelFound]
@@ -558,7 +561,7 @@ def find_kernel(spec: JobSpec, stop: threading.Event) -> KernelJob:
 def search_result(psf: PSF | None, confident: bool, description: str) -> KernelFound:
     """Return the outcome of a search, as the engine describes it, with what follows from it."""
     follows = "used" if confident else "restored without"
-    return KernelFound("done", f"{description}; {follows}.", psf, confident)
+    return KernelFound("done", f"{description}; {follows}.", psf, confident, description)
 
 
 def kernel_of_lights(

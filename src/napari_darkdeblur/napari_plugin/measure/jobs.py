@@ -24,6 +24,7 @@ from .plan import Measurement, Subject, mean_of, read_together, record
 
 if TYPE_CHECKING:
     from ...network import LoadedModel
+    from ...psf import PSF
     from ...restore import Event, RestoreOptions
     from ..provenance import Provenance
     from .plan import Picture
@@ -243,6 +244,10 @@ def _sentence(error: Exception, subject: Subject) -> str:
     return f"{subject.picture.name!r} cannot be measured: {type(error).__name__}: {text}."
 
 
+class KernelGoneError(DarkDeblurError):
+    """The blur kernels that a layer was restored with were not written down."""
+
+
 class ModelGoneError(DarkDeblurError):
     """The weights that restored a layer are not there any more."""
 
@@ -323,7 +328,7 @@ def _options(original: Picture, made: Provenance) -> RestoreOptions:
 
     chosen: dict[str, Any] = {
         name: made.options[name]
-        for name in ("device", "precision", "tiling", "tile", "memory")
+        for name in ("device", "precision", "tiling", "tile", "memory", "light")
         if made.options.get(name) is not None
     }
     try:
@@ -337,7 +342,40 @@ def _options(original: Picture, made: Provenance) -> RestoreOptions:
         model=model,
         axes=original.axes.letters,
         value_range=(original.values.black, original.values.white),
+        psf=recorded_kernel(made),
     )
+
+
+def recorded_kernel(made: Provenance) -> PSF | None:
+    """Return the kernel that a layer was restored with, as it was written down.
+
+    Parameters
+    ----------
+    made : Provenance
+        Record of the restored layer.
+
+    Raises
+    ------
+    KernelGoneError
+        There was one, or were several, that the record does not hold.
+    """
+    from ...psf import PSF
+
+    record = made.psf
+    if record is None:
+        # Kernels of a grid, or of each plane, are not written down.
+        if made.options.get("psf", "none") in ("none", "None", "auto"):
+            return None
+        raise KernelGoneError(
+            "The layer was restored with several blur kernels, which its record does not hold, so "
+            "its uncertainty cannot be found here."
+        )
+    if not record.kernel:
+        raise KernelGoneError(
+            f"The blur kernel of {record.side} pixels is too large to be in the layer's record, so "
+            "its uncertainty cannot be found here."
+        )
+    return PSF.from_array(np.array(record.kernel), origin=record.origin)
 
 
 def _model(made: Provenance, device: str, precision: Any) -> LoadedModel:

@@ -143,6 +143,30 @@ def test_an_unsure_kernel_is_shown_but_not_used(
     assert "No single shake found; restored without." in known.notes
 
 
+def test_an_unsure_kernel_is_used_if_somebody_wants_it(
+    viewer: Any, qtbot: Any, searches: list[float]
+) -> None:
+    layer = viewer.add_image(image(), name="street")
+    widget = opened(viewer, qtbot)
+    assert not widget.blur.anyway_box.isEnabled()
+    searches.append(0.2)
+    found(widget, qtbot)
+    assert widget.blur.anyway_box.isEnabled()
+    widget.blur.anyway_box.click()
+    assert "used all the same" in widget.blur.text.text()
+    ran(widget, qtbot)
+    result = viewer.layers["street [darkdeblur]"]
+    expected = deblur(layer.data, "guided", psf=PSF(SHAKE, "found"), light="srgb")
+    np.testing.assert_array_equal(result.data, expected)
+    known = provenance_of(result)
+    assert known is not None
+    assert any("asked for" in note for note in known.notes)
+    # It was wanted for this image, not for others.
+    viewer.add_image(image()[::-1].copy(), name="other")
+    widget.source.layer_choice.value = viewer.layers["other"]
+    assert not widget.blur.anyway_box.isChecked()
+
+
 def test_a_kernel_belongs_to_its_layer_and_its_pixels(
     viewer: Any, qtbot: Any, searches: list[float]
 ) -> None:

@@ -19,7 +19,12 @@ from napari_darkdeblur.napari_plugin.measure import jobs
 from napari_darkdeblur.napari_plugin.measure import widget as metrics_widget
 from napari_darkdeblur.napari_plugin.measure.overlays import overlays_of
 from napari_darkdeblur.napari_plugin.measure.widget import MeasureWidget
-from napari_darkdeblur.napari_plugin.provenance import ModelRecord, provenance_of
+from napari_darkdeblur.napari_plugin.provenance import (
+    ModelRecord,
+    Provenance,
+    provenance_of,
+    record_psf,
+)
 from napari_darkdeblur.napari_plugin.settings import PluginSettings
 from napari_darkdeblur.restore import deblur
 
@@ -287,6 +292,23 @@ def test_the_uncertainty_is_that_of_the_model_that_restored(
     assert overlay.data_to_world((0, 0, 0)) == (1, 4, 6)
     assert provenance_of(overlay).kind == "uncertainty"
     assert "guesses" in widget.work.status.text()
+
+
+def test_the_uncertainty_is_that_of_the_kernel_that_was_undone():
+    from napari_darkdeblur.napari_plugin.measure import jobs
+    from napari_darkdeblur.psf import motion
+
+    kernel = motion(9, 30)
+    made = Provenance(kind="restored", psf=record_psf(kernel), options={"psf": "auto"})
+    found = jobs.recorded_kernel(made)
+    np.testing.assert_allclose(found.kernel, kernel.kernel, atol=1e-6)
+    assert jobs.recorded_kernel(Provenance(kind="restored", options={"psf": "none"})) is None
+    several = Provenance(kind="restored", options={"psf": "each"})
+    large = made.model_copy(update={"psf": made.psf.model_copy(update={"kernel": ()})})
+    for record in (several, large):
+        with pytest.raises(jobs.KernelGoneError) as caught:
+            jobs.recorded_kernel(record)
+        assert_sentence(str(caught.value))
 
 
 def name(result: Image, model: Path, sha256: str = "") -> None:
