@@ -21,6 +21,8 @@ from napari.layers import Image
 from PIL import Image as Picture
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox
 
+from napari_darkdeblur.napari_plugin.docks import DISPLAY_NAME, open_dock
+
 PLUGIN = "napari-darkdeblur"
 FOLDER = Path(__file__).parent / "images"
 WIDTH, HEIGHT = 1280, 840
@@ -72,19 +74,22 @@ class Scene:
         self.image: Image = self.viewer.open_sample(PLUGIN, sample)[-1]
 
     def dock(self, name: str) -> Any:
-        """Open one of the plugin's widgets."""
-        _, widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, name)
-        return widget
+        """Open one of the plugin's docks, or bring it to the front."""
+        return open_dock(self.viewer, name)
 
-    def restore(self, **choices: str) -> Image:
+    def restore(self, *, brighten: bool = False, **choices: str) -> Image:
         """Restore the sample with the Deblur widget, and return the result.
 
         Parameters
         ----------
+        brighten : bool
+            Whether image and result are shown brighter.
         **choices : str
             What is chosen in combo boxes, by their names.
         """
         deblur = self.dock("Deblur")
+        if brighten:
+            click(deblur, "brighten")
         for name, value in choices.items():
             choose(deblur, name, value)
         click(deblur, "run")
@@ -95,7 +100,7 @@ class Scene:
     def close_dock(self, name: str) -> None:
         """Close one of the plugin's widgets."""
         docks = self.viewer.window.dock_widgets
-        self.viewer.window.remove_dock_widget(docks[f"{name} ({PLUGIN})"])
+        self.viewer.window.remove_dock_widget(docks[f"{name} ({DISPLAY_NAME})"])
 
     def look_at(self, row: float, column: float, zoom: float) -> None:
         """Bring a point of the image to the middle of the canvas."""
@@ -118,7 +123,7 @@ class Scene:
 def show_deblur() -> None:
     """Show a photograph that has just been restored."""
     scene = Scene("night_photograph")
-    scene.restore()
+    scene.restore(brighten=True)
     scene.look_at(150, 220, 2.2)
     scene.save("deblur")
 
@@ -126,7 +131,7 @@ def show_deblur() -> None:
 def show_blur() -> None:
     """Show a shake that was found, and the photograph without it."""
     scene = Scene("night_street")
-    scene.restore(blur="find")
+    scene.restore(brighten=True, blur="find")
     scene.look_at(240, 360, 1.05)
     scene.save("blur")
 
