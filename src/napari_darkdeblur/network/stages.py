@@ -36,7 +36,7 @@ _Path = Literal["encoder", "decoder"]
 
 # What the head gives times this is the weight of a guide. Weights are of the size of 1, the
 # residual of some hundredths: so both are learned in the same time.
-_WEIGHT_SCALE = 8.0
+GUIDE_WEIGHT_SCALE = 8.0
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def fused(output: Tensor, image: Tensor) -> Tensor:
     Tensor
         (N, 3, H, W): what is to be added to the pictures.
     """
-    residual, weights = output[:, :3], _WEIGHT_SCALE * output[:, 3:]
+    residual, weights = output[:, :3], GUIDE_WEIGHT_SCALE * output[:, 3:]
     if weights.shape[1] == 0 or image.shape[1] == 3:
         return residual
     picture, *guides = torch.split(image, 3, dim=1)
