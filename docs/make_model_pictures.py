@@ -2,7 +2,7 @@
 
 Run it after weights have been trained, from the repository:
 
-    python docs/make_model_pictures.py --model small-v2-preview
+    python docs/make_model_pictures.py --model small-v2
 
 It draws ``docs/models/NAME-training.png`` from ``docs/models/NAME-training.jsonl``, which is the
 ``metrics.jsonl`` of the run, and ``docs/models/NAME-failures.jpg`` from photographs that come with

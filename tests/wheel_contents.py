@@ -15,7 +15,7 @@ NEEDED = (
     "napari_darkdeblur/napari_plugin/__init__.py",
     "napari_darkdeblur/py.typed",
     "napari_darkdeblur/weights/kernel-net.safetensors",
-    "napari_darkdeblur/weights/small-v2-preview.safetensors",
+    "napari_darkdeblur/weights/small-v2.safetensors",
     "darkdeblur_trainer/__init__.py",
     "darkdeblur_trainer/py.typed",
     "darkdeblur_trainer/configs/paper.yaml",

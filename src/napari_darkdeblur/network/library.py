@@ -106,7 +106,7 @@ def find_weights(path_or_name: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     Parameters
     ----------
     path_or_name : str or path-like
-        A name such as ``"small-v2-preview"``, or a path. What holds a path separator or ends in
+        A name such as ``"small-v2"``, or a path. What holds a path separator or ends in
         ``.safetensors`` is a path. A file in the models folder takes precedence over a
         bundled one of the same name.
 

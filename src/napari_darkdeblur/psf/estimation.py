@@ -310,7 +310,8 @@ class Search:
         judge = Judge(level, to_light(plain, self.linear_light), half)
         result = []
         for kernel, origin, start in found:
-            restored = self._guided(level.image, kernel)
+            thorough = self.restorer.can_be_thorough
+            restored = self._guided(level.image, kernel, thorough=thorough)
             features = judge.features(kernel, to_light(restored, self.linear_light))
             at_half = kernel if level is half else rescaled(kernel, _HALF)
             alike = sorted(similarity(at_half, other) for other in others)
