@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from ...restore import PSFFound
 
-_LAYING_OUT = 50  # milliseconds that Qt takes to find out how high a new text is
+_LAYING_OUT = 200  # milliseconds that Qt takes to find out how high a new text is
 _DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
 
 
