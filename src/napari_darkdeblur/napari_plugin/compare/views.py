@@ -25,6 +25,41 @@ if TYPE_CHECKING:
 _GAP = 4  # canvas pixels
 # A picture up to so much larger than the canvas is not looked at closely.
 _AS_A_WHOLE = 1.6
+# napari 0.9.2 crashes in OpenGL when names on the canvas are hidden between a change of the layer
+# list in grid mode and the next drawing.
+_REDRAWN = 400  # milliseconds
+
+
+class NameLabels:
+    """Names of layers on the canvas, shown while layers are compared.
+
+    One object serves all comparisons of a viewer: a name that is still to be hidden when the next
+    one begins is hidden at its end.
+    """
+
+    def __init__(self) -> None:
+        self._changes = Changes()
+        self._timer = QTimer(singleShot=True, interval=_REDRAWN)
+        self._timer.timeout.connect(self._changes.undo)
+
+    def show(self, layer: Layer, visible: bool = True) -> None:
+        """Show a layer's name on the canvas, or hide it for a while."""
+        self._timer.stop()
+        self._changes.set(layer.name_overlay, "visible", visible)
+
+    def put_back(self, *, layers_change: bool = False) -> None:
+        """Show no other names than before.
+
+        Parameters
+        ----------
+        layers_change : bool
+            Whether the layer list is being changed at this moment: then it is done once napari
+            has drawn the layers that are left.
+        """
+        if layers_change:
+            self._timer.start()
+        elif not self._timer.isActive():
+            self._changes.undo()
 
 
 class SideBySide:
@@ -41,15 +76,20 @@ class SideBySide:
         Layers that are compared.
     stacked : bool
         Whether the layer before is above the other; else it is left of it.
+    names : NameLabels
+        Names on the canvas.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, pair: LayerPair, stacked: bool) -> None:
+    def __init__(
+        self, viewer: napari.viewer.Viewer, pair: LayerPair, stacked: bool, names: NameLabels
+    ) -> None:
         self._viewer = viewer
         self._pair = pair
+        self._names = names
         self._changes = Changes()
         for layer in pair:
             self._changes.set(layer, "visible", True)
-            self._changes.set(layer.name_overlay, "visible", True)
+            names.show(layer)
         self._camera = self._camera_now()
         as_a_whole = self._is_seen_as_a_whole()
         grid = viewer.canvas.grid
@@ -70,10 +110,11 @@ class SideBySide:
         Parameters
         ----------
         layers_change : bool
-            Means nothing here: there are no layers of its own to take out.
+            Whether the layer list is being changed at this moment.
         """
         self._viewer.layers.events.reordered.disconnect(self._order)
         self._changes.undo()
+        self._names.put_back(layers_change=layers_change)
         if self._camera_now() == self._fitted:
             camera = self._viewer.scene.camera
             camera.zoom, camera.center = self._camera
@@ -109,6 +150,8 @@ class Blink(QObject):
         Whether the layer before stays visible beneath the other one, which is smaller.
     interval : float
         Seconds for which each is shown.
+    names : NameLabels
+        Names on the canvas.
     parent : QObject
         Whose part it is: its timer ends with it.
 
@@ -120,14 +163,21 @@ class Blink(QObject):
 
     shown = Signal(bool)
 
-    def __init__(self, pair: LayerPair, beneath: bool, interval: float, parent: QObject) -> None:
+    def __init__(
+        self,
+        pair: LayerPair,
+        beneath: bool,
+        interval: float,
+        names: NameLabels,
+        parent: QObject,
+    ) -> None:
         super().__init__(parent)
         self._pair = pair
+        self._names = names
         self._beneath = beneath
         self._changes = Changes()
         for layer in pair:
             self._changes.keep(layer, "visible")
-            self._changes.keep(layer.name_overlay, "visible")
         self._after = True
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.flip)
@@ -164,7 +214,7 @@ class Blink(QObject):
         """
         self._after = after
         for layer, on in ((self._pair.after, after), (self._pair.before, not after)):
-            layer.name_overlay.visible = on
+            self._names.show(layer, on)
             visible = on or (self._beneath and layer is self._pair.before)
             # A layer that becomes visible reads its pixels: not needlessly.
             if layer.visible != visible:
@@ -175,6 +225,7 @@ class Blink(QObject):
         """Stop, and put the layers back; see `SideBySide.close`."""
         self._timer.stop()
         self._changes.undo()
+        self._names.put_back(layers_change=layers_change)
         self.deleteLater()
 
 
@@ -221,15 +272,20 @@ class ComparisonView:
         Viewer that the layers are added to.
     pair : LayerPair
         What; `why_not` has nothing against it.
+    names : NameLabels
+        Names on the canvas, of all comparisons in this viewer.
     owner : QWidget
         Widget that owns the timers.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, pair: LayerPair, owner: QWidget) -> None:
+    def __init__(
+        self, viewer: napari.viewer.Viewer, pair: LayerPair, names: NameLabels, owner: QWidget
+    ) -> None:
         self.pair = pair
         self.view: SideBySide | CurtainView | Blink | RemovedView | None = None
         self.nesting: Nesting | None = nesting_of(pair)
         self._viewer = viewer
+        self._names = names
         self._owner = owner
         self._contrast: SharedContrast | None = None
         self._selected = set(viewer.layers.selection)
@@ -260,7 +316,7 @@ class ComparisonView:
     def show_side_by_side(self, stacked: bool) -> None:
         """Show the layers beside each other, or the one after below the other."""
         self._close_view()
-        self.view = SideBySide(self._viewer, self.pair, stacked)
+        self.view = SideBySide(self._viewer, self.pair, stacked, self._names)
 
     def show_curtain(self, stacked: bool) -> CurtainView:
         """Show the layers as one; `why_no_curtain` has nothing against it."""
@@ -272,7 +328,7 @@ class ComparisonView:
     def show_in_turn(self, interval: float) -> Blink:
         """Show the layers in turn, each for some seconds."""
         self._close_view()
-        self.view = Blink(self.pair, self._is_patch(), interval, self._owner)
+        self.view = Blink(self.pair, self._is_patch(), interval, self._names, self._owner)
         return self.view
 
     def show_removed(self) -> RemovedView:

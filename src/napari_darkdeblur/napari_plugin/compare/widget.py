@@ -27,7 +27,7 @@ from ..provenance import provenance_of
 from .curtain_view import CurtainView
 from .pair import LayerPair, newest_pair, why_no_curtain, why_not
 from .removed import RemovedView
-from .views import Blink, ComparisonView
+from .views import Blink, ComparisonView, NameLabels
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -226,6 +226,7 @@ class CompareWidget(Dock):
         self.setObjectName("compare")
         self._mode: Mode = "off"
         self._comparing: ComparisonView | None = None
+        self._names = NameLabels()
         self._shown: tuple[Mode, str] | None = None
         self._settling = False
         self._opened = False
@@ -427,7 +428,7 @@ class CompareWidget(Dock):
 
     def _show(self, pair: LayerPair) -> None:
         if self._comparing is None:
-            self._comparing = ComparisonView(self._viewer, pair, self)
+            self._comparing = ComparisonView(self._viewer, pair, self._names, self)
             for layer in pair:
                 layer.events.data.connect(self._on_data)
         comparing, stacked = self._comparing, self._arrangements.value == "top bottom"

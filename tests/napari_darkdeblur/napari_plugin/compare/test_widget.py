@@ -41,6 +41,11 @@ def restored(viewer: Any, source: Image, data: Any, start: Any = None, **options
     )
 
 
+def names_of(layers: list[Any]) -> list[tuple[bool, str]]:
+    """Return whether each layer's name is shown on the canvas, and the name."""
+    return [(layer.name_overlay.visible, layer.name) for layer in layers]
+
+
 def state(viewer: Any) -> dict[str, Any]:
     """Return all that comparing may change and must put back."""
     grid, layers = viewer.canvas.grid, list(viewer.layers)
@@ -48,7 +53,7 @@ def state(viewer: Any) -> dict[str, Any]:
         "layers": layers,
         "grid": (grid.enabled, grid.stride, grid.shape, grid.spacing),
         "visible": [layer.visible for layer in layers],
-        "names": [(layer.name_overlay.visible, layer.name) for layer in layers],
+        "names": names_of(layers),
         "overlays": {key: text.visible for key, text in viewer.canvas.overlays.items()},
         "contrast": [
             (tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), layer.gamma)
@@ -248,6 +253,8 @@ def test_a_layer_of_the_pair_may_be_removed(busy_viewer, qtbot, mode, which):
     busy_viewer.layers.remove(removed)
     assert widget.mode == "off"
     qtbot.waitUntil(lambda: not any(map(provenance_is_curtain, busy_viewer.layers)))
+    # Names on the canvas are hidden last: see `NameLabels`.
+    qtbot.waitUntil(lambda: names_of(before["layers"]) == before["names"])
     after = state(busy_viewer)
     for what in ("grid", "overlays", "camera", "mouse", "cursor", "dims"):
         assert after[what] == before[what]
@@ -256,7 +263,24 @@ def test_a_layer_of_the_pair_may_be_removed(busy_viewer, qtbot, mode, which):
         del before[what][index]
         assert after[what] == before[what]
     assert removed.visible
-    assert removed.name_overlay.visible == (which != "cells")
+
+
+@pytest.mark.parametrize("mode", ["side by side", "blink"])
+def test_a_layer_of_the_pair_is_removed_from_a_canvas_that_draws(
+    make_napari_viewer_proxy, qtbot, mode
+):
+    """OpenGL ended the whole program here: only a window that is drawn shows it."""
+    viewer = make_napari_viewer_proxy(show=True)
+    source = image(viewer, noise(64, 96), name="cells")
+    result = restored(viewer, source, noise(64, 96, seed=1))
+    widget = dock(viewer)
+    widget.set_mode(mode)
+    qtbot.wait(300)
+    assert source.name_overlay.visible or result.name_overlay.visible
+    viewer.layers.remove(result)
+    qtbot.waitUntil(lambda: not source.name_overlay.visible)
+    qtbot.wait(100)
+    assert widget.mode == "off"
 
 
 def provenance_is_curtain(layer):
