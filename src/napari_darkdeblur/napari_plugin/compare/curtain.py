@@ -118,7 +118,8 @@ class CachedArray:
     Parameters
     ----------
     array : PixelArray
-        Array of any kind: numpy, dask, zarr.
+        Array of any kind: numpy, dask, zarr. One whose pixels may change has a ``strength``, as
+        `MixedArray` has: what was read at another one is not taken for it.
     """
 
     def __init__(self, array: PixelArray) -> None:
@@ -129,10 +130,11 @@ class CachedArray:
         """Return a part of the array, which is not to be written to."""
         if isinstance(self.array, np.ndarray):
             return np.asarray(self.array[index])
-        key = tuple(
+        parts = (
             (part.start, part.stop, part.step) if isinstance(part, slice) else part
             for part in index
         )
+        key = (getattr(self.array, "strength", None), *parts)
         block = self._kept.pop(key, None)
         if block is None:
             block = np.asarray(self.array[index])

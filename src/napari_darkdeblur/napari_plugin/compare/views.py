@@ -288,6 +288,7 @@ class ComparisonView:
         self._names = names
         self._owner = owner
         self._contrast: SharedContrast | None = None
+        self._arrays = [layer.data for layer in pair]
         self._selected = set(viewer.layers.selection)
         if not self._selected <= set(pair):
             # The controls on screen are of a layer on screen.
@@ -304,6 +305,18 @@ class ComparisonView:
         """The layers without which it cannot go on."""
         own = self.view.layers if isinstance(self.view, CurtainView | RemovedView) else ()
         return (*self.pair, *own)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a layer was given another array."""
+        return any(
+            layer.data is not array for layer, array in zip(self.pair, self._arrays, strict=True)
+        )
+
+    def redraw(self) -> None:
+        """Show arrays whose pixels have changed."""
+        if isinstance(self.view, CurtainView | RemovedView):
+            self.view.layers[0].refresh(extent=False)
 
     def share_contrast(self, on: bool) -> None:
         """Show both layers with the same contrast, or each with its own."""

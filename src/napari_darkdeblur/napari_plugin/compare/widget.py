@@ -394,6 +394,9 @@ class CompareWidget(Dock):
             self.stop()
 
     def _on_data(self, event: Any) -> None:
+        if self._comparing is not None and not self._comparing.outdated:
+            self._comparing.redraw()
+            return
         # Other pixels may be of another size.
         self._end()
         self._settle()

@@ -143,11 +143,16 @@ def set_strength(result: Image, source: Image, strength: float) -> None:
 
 
 def record_strength(result: Image) -> None:
-    """Write a restored layer's strength into its metadata."""
+    """Write a restored layer's strength into its metadata, and tell who shows or measures it.
+
+    What was measured at another strength is forgotten.
+    """
     made, strength = provenance_of(result), strength_of(result)
     if made is not None and made.strength != strength:
-        made = made.model_copy(update={"strength": strength})
+        made = made.model_copy(update={"strength": strength, "metrics": {}})
         result.metadata = {**result.metadata, **made.as_metadata()}
+        # The pixels are others, in the same array: napari itself cannot know.
+        result.events.data(value=result.data)
 
 
 def why_no_strength(result: Image | None, source: Image | None) -> str:

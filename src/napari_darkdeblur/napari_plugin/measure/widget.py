@@ -75,6 +75,7 @@ class MeasureWidget(Dock):
         self._debounce = QTimer(self)
         self._debounce.setSingleShot(True)
         self._debounce.setInterval(_DEBOUNCE)
+        self._attended: list[Image] = []  # whose pixels, if they change, are to be measured again
         dims, selection = viewer.dims.events, viewer.layers.selection.events
         self._connections = [
             (dims.current_step, self._on_changed),
@@ -168,6 +169,7 @@ class MeasureWidget(Dock):
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
         self._connections.clear()
+        self._attend([])
         self._abandon()
         self.measured.disconnect_viewer()
         self._text.take_away()
@@ -177,8 +179,26 @@ class MeasureWidget(Dock):
         self._abandon()
         self.overlays.offer_layers(self.measured.layers)
         self.on_demand.allow()
+        reference = self.measured.reference
+        self._attend([*self.measured.layers, *([] if reference is None else [reference])])
         if self.measured.follows:
             self._debounce.start()
+
+    def _attend(self, layers: list[Image]) -> None:
+        """Listen to changes of these layers' pixels, and of no others."""
+        for layer in self._attended:
+            layer.events.data.disconnect(self._on_pixels)
+        self._attended = layers
+        for layer in layers:
+            layer.events.data.connect(self._on_pixels)
+
+    def _on_pixels(self, event: Any) -> None:
+        if self.measured.follows:
+            self._on_changed()
+        elif self.tables.comparison.measurements:
+            self.measured.show_problems(
+                [f"The pixels of “{event.source.name}” have changed since: click on Measure."]
+            )
 
     def _on_selected(self, _: Any = None) -> None:
         active = self._viewer.layers.selection.active

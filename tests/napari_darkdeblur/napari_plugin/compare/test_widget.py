@@ -15,6 +15,11 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QLabel, QSlider
 
 from napari_darkdeblur.napari_plugin.compare.widget import CompareWidget
+from napari_darkdeblur.napari_plugin.deblur.before_after import (
+    mixed,
+    record_strength,
+    set_strength,
+)
 from napari_darkdeblur.napari_plugin.provenance import Provenance, provenance_of, record_input
 from napari_darkdeblur.napari_plugin.result_layers import placement_of, result_name
 
@@ -659,6 +664,28 @@ def test_volumes_have_a_curtain_and_no_line(viewer):
     np.testing.assert_array_equal(joined[..., 30:], volumes[1][..., 30:])
     viewer.dims.ndisplay = 2
     assert line.visible
+
+
+@pytest.mark.parametrize("mode", ["curtain", "removed"])
+def test_another_strength_is_shown_and_the_edge_stays(viewer, mode):
+    """The array is the same, and is read lazily: what was kept of it is not shown."""
+    pixels = noise(40, 60), noise(40, 60, seed=1)
+    source = image(viewer, da.from_array(pixels[0]))
+    result = restored(viewer, source, da.from_array(pixels[1]))
+    set_strength(result, source, 0.5)
+    widget = dock(viewer)
+    widget.set_mode(mode)
+    shown = next(layer for layer in viewer.layers if provenance_is_curtain(layer))
+    first = np.asarray(shown.data)
+    set_strength(result, source, 0.25)
+    record_strength(result)
+    assert shown in viewer.layers, "it was made anew"
+    assert not np.array_equal(np.asarray(shown.data), first)
+    expected = mixed(*pixels, 0.25).astype(float)
+    if mode == "curtain":
+        np.testing.assert_array_equal(np.asarray(shown.data)[:, 30:], expected[:, 30:])
+    else:
+        np.testing.assert_allclose(np.asarray(shown.data), pixels[0] - expected)
 
 
 def test_pixels_that_are_replaced_are_shown(viewer):

@@ -99,8 +99,14 @@ def test_the_slider_mixes_and_is_recorded(viewer: Any, qtbot: Any):
     assert not panel.strength_slider.isEnabled()
     both.show_result(result)
     assert panel.strength_slider.isEnabled()
+    panel.strength_slider.setValue(70)
+    qtbot.waitUntil(lambda: provenance_of(result).strength == 0.7, timeout=10_000)
+    # The second time the same array has other pixels: who shows or measures them is told.
+    told = []
+    result.events.data.connect(told.append)
     panel.strength_slider.setValue(40)
     qtbot.waitUntil(lambda: provenance_of(result).strength == 0.4, timeout=10_000)
+    assert len(told) == 1
     np.testing.assert_array_equal(np.asarray(result.data), mixed(pixels, pixels // 2, 0.4))
     # Whoever comes back to it finds it as it was left.
     both.show_result(None)

@@ -143,6 +143,23 @@ def test_it_follows_the_slider_and_fills_the_history(viewer, open_widget, qtbot)
     assert not widget.busy
 
 
+def test_pixels_that_change_are_measured_again(viewer, open_widget, qtbot):
+    _, sharp, result = movie(viewer)
+    widget = open_widget()
+    settle(qtbot, widget)
+    assert np.isfinite(numbers(widget)["night [darkdeblur]"]["PSNR (dB)"])
+    result.data[:] = sharp.data[:, 8:48, 9:59]
+    result.events.data(value=result.data)
+    settle(qtbot, widget)
+    assert numbers(widget)["night [darkdeblur]"]["PSNR (dB)"] == np.inf
+    widget.measured.follow_box.setChecked(False)
+    result.data[:] = 0
+    result.events.data(value=result.data)
+    settle(qtbot, widget)
+    assert_sentence(widget.measured.problem.text())
+    assert "changed" in widget.measured.problem.text()
+
+
 def test_what_comes_too_late_is_dropped(viewer, open_widget, qtbot, monkeypatch):
     movie(viewer)
     entered, go_on = threading.Event(), threading.Event()
