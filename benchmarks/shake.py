@@ -46,7 +46,7 @@ DEGRADATIONS = (
     Degradation(preset="unblurred", share=1, shot_gain=(2e-5, 1e-2), read_noise=(1e-4, 1e-2)),
     Degradation(preset="microscopy", share=0.75),
 )  # fmt: skip
-SIDE = 432
+SIDE = 384  # the whole of such a picture is searched
 MAX_RADIUS = 32
 
 

@@ -22,6 +22,7 @@ from .errors import DarkDeblurError, sentence_of
 from .evaluation import EvaluationError
 
 if TYPE_CHECKING:
+    from .metrics.lpips import LPIPS
     from .network import LoadedModel
 
 Pixels = NDArray[Any]
@@ -36,6 +37,7 @@ COLUMNS: dict[str, tuple[str, int, bool]] = {
     "ms_ssim": ("MS-SSIM", 4, True),
     "ciede2000": ("CIEDE2000", 2, False),
     "cie76": ("CIE76", 2, False),
+    "lpips": ("LPIPS", 4, False),
 }
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
@@ -56,7 +58,8 @@ class ImageScore:
     method : str
         Name of the method; `INPUT` for the blurred image itself.
     metrics : dict of float
-        Values by the keys of `COLUMNS`; MS-SSIM only where both sides have 161 pixels.
+        Values by the keys of `COLUMNS`; MS-SSIM only where both sides have 161 pixels, LPIPS only
+        if it was asked for.
     """
 
     dataset: str
@@ -310,7 +313,12 @@ def best_shift(restored: Pixels, reference: Pixels, largest: int) -> tuple[int, 
 
 
 def measure_against(
-    restored: Pixels, references: Sequence[Pixels], *, border: int = 0, shift: int = 0
+    restored: Pixels,
+    references: Sequence[Pixels],
+    *,
+    border: int = 0,
+    shift: int = 0,
+    lpips: LPIPS | None = None,
 ) -> dict[str, float]:
     """Measure an image against the reference that it is nearest to.
 
@@ -326,6 +334,8 @@ def measure_against(
     shift : int
         Largest shift in pixels over which PSNR is maximised; the other metrics are measured
         at that shift. As many pixels are left out at each border.
+    lpips : LPIPS, optional
+        With it LPIPS is measured, too, where both sides have 31 pixels.
 
     Returns
     -------
@@ -374,6 +384,8 @@ def measure_against(
         found["ms_ssim"] = ms_ssim(image, reference)
     found["ciede2000"] = ciede2000(image, reference).mean
     found["cie76"] = cie76(image, reference)
+    if lpips is not None and min(image.shape[:2]) >= lpips.least_side:
+        found["lpips"] = lpips(image, reference)
     return found
 
 
@@ -384,7 +396,7 @@ def _shape(image: Pixels) -> str:
 
 def measure_dataset_pair(
     dataset: Dataset, name: str, pair: DatasetPair, methods: Mapping[str, Restorer],
-    settings: EvaluationSettings,
+    settings: EvaluationSettings, lpips: LPIPS | None = None,
 ) -> list[ImageScore | Failure]:  # fmt: skip
     """Restore a pair by every method and measure the results and the input.
 
@@ -400,6 +412,8 @@ def measure_dataset_pair(
         Restorers by name.
     settings : EvaluationSettings
         Border and shift.
+    lpips : LPIPS, optional
+        See `measure_against`.
 
     Returns
     -------
@@ -416,7 +430,9 @@ def measure_dataset_pair(
     for method in settings.methods:
         try:
             restored = blurred if method == INPUT else methods[method](pair, blurred)
-            metrics = measure_against(restored, references, border=settings.border, shift=shift)
+            metrics = measure_against(
+                restored, references, border=settings.border, shift=shift, lpips=lpips
+            )
         except (DarkDeblurError, OSError) as error:
             found.append(Failure(name, pair.name, method, sentence_of(error)))
         else:
@@ -527,11 +543,12 @@ def write_results(folder: Path, results: Results, conventions: dict[str, Any]) -
     """
     summaries = summarize(results.scores)
     paths = [folder / name for name in ("results.csv", "summary.json", "table.md")]
+    measured = [key for key in COLUMNS if any(key in score.metrics for score in results.scores)]
     rows: list[list[Any]] = [
-        ["data set", "image", "method", *(label for label, _, _ in COLUMNS.values())]
+        ["data set", "image", "method", *(COLUMNS[key][0] for key in measured)]
     ]
     for score in results.scores:
-        values = [score.metrics.get(key) for key in COLUMNS]
+        values = [score.metrics.get(key) for key in measured]
         rows.append([score.dataset, score.image, score.method, *values])
     write_csv_rows(paths[0], rows)
     content = {
@@ -644,7 +661,10 @@ def _shown(
 
 
 def evaluate(
-    datasets: Mapping[str, Dataset], methods: Mapping[str, Restorer], results: Results
+    datasets: Mapping[str, Dataset],
+    methods: Mapping[str, Restorer],
+    results: Results,
+    lpips: LPIPS | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Measure all pairs that are not yet in the results.
 
@@ -656,6 +676,8 @@ def evaluate(
         Restorers by name.
     results : Results
         Results, to which each image's are added at once.
+    lpips : LPIPS, optional
+        See `measure_against`.
 
     Yields
     ------
@@ -665,5 +687,6 @@ def evaluate(
     jobs = [(name, dataset, pair) for name, dataset in datasets.items() for pair in dataset.pairs]
     for done, (name, dataset, pair) in enumerate(jobs, start=1):
         if not results.has(name, pair.name):
-            results.add(measure_dataset_pair(dataset, name, pair, methods, results.settings))
+            settings = results.settings
+            results.add(measure_dataset_pair(dataset, name, pair, methods, settings, lpips))
         yield done, len(jobs)

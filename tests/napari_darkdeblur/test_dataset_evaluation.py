@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from napari_darkdeblur.dataset_evaluation import (
     measure_against,
 )
 from napari_darkdeblur.evaluation import EvaluationError
+
+from .metrics.test_lpips import random_weights
 
 RNG = np.random.default_rng(0)
 
@@ -175,6 +178,25 @@ def test_what_was_interrupted_goes_on(run, gopro, weights, tmp_path):
     assert log.read_text().startswith(before)
 
 
+def test_lpips_is_a_column_if_its_weights_are_brought(run, gopro, weights, tmp_path):
+    out, brought = tmp_path / "out", tmp_path / "alexnet.ckpt"
+    words = ["--dataset", "gopro", gopro, "--model", weights, "-o", out, "--images", "2"]
+    code, _, err = run(*words, "--lpips", brought)
+    assert code == 2
+    assert f"There is no file of LPIPS weights {brought}." in err
+    brought.write_bytes(pickle.dumps(random_weights()))
+    code, printed, _ = run(*words, "--lpips", brought)
+    assert code == 0
+    assert "LPIPS" in printed
+    assert all(float(line["LPIPS"]) > 0 for line in table_of(out))
+    conventions = json.loads((out / "summary.json").read_text())["conventions"]
+    assert conventions["LPIPS weights"].startswith("SHA-256 ")
+    # What was measured without is not mixed with what was measured with it.
+    code, _, err = run(*words)
+    assert code == 2
+    assert "other methods or settings" in err
+
+
 def test_other_settings_do_not_mix(run, gopro, weights, tmp_path):
     words = ["--dataset", "gopro", gopro, "--model", weights, "-o", tmp_path / "out"]
     assert run(*words)[0] == 0
@@ -222,6 +244,7 @@ def test_two_folders_and_two_files_are_data_sets(run, gopro, weights):
         (["--restored", "theirs"], "Name BLURRED and REFERENCE"),
         (["a.png", "--model", "still"], "Name BLURRED and REFERENCE"),
         (["--dataset", "gopro", ".", "--csv", "a.csv"], "--csv is for files, not for"),
+        (["a.png", "b.png", "--lpips"], "--lpips is for --model"),
         (["--dataset", "gopro", ".", "--images", "0"], "--images must be at least 1"),
         (["a.png"], "Name RESTORED and REFERENCE"),
     ],

