@@ -222,17 +222,28 @@ class CurtainArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read both images and join them."""
-        whole = tuple(
-            part if isinstance(part, int) else slice(part.start, part.stop, part.step)
-            for part in self._index
+        joined = self._converted(self._read_frame())
+        met = self._met()
+        if met is not None:
+            self._show_inset(joined, met)
+        return joined if dtype is None else joined.astype(dtype, copy=False)
+
+    def _read_frame(self) -> NDArray[Any]:
+        """Read what the frame has of this part."""
+        return self._frame.read(
+            tuple(
+                part if isinstance(part, int) else slice(part.start, part.stop, part.step)
+                for part in self._index
+            )
         )
-        joined = self._converted(self._frame.read(whole))
+
+    def _met(self) -> list[tuple[range, int | slice]] | None:
+        """Return where the inset is shown in this part, and what of it; None if nowhere."""
         met = [
             lattice.meet(part) for lattice, part in zip(self._lattices, self._index, strict=True)
         ]
-        if all(met):
-            self._show_inset(joined, [pair for pair in met if pair])
-        return joined if dtype is None else joined.astype(dtype, copy=False)
+        pairs = [pair for pair in met if pair]
+        return pairs if len(pairs) == len(met) else None
 
     def _show_inset(self, joined: NDArray[Any], met: list[tuple[range, int | slice]]) -> None:
         """Write what the inset shows on its side of the edge."""

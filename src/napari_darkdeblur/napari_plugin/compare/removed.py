@@ -62,23 +62,16 @@ class DifferenceArray(CurtainArray):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read both images and subtract one from the other."""
-        whole = tuple(
-            part if isinstance(part, int) else slice(part.start, part.stop, part.step)
-            for part in self._index
-        )
         difference = np.zeros(self.shape, np.float64)
-        met = [
-            lattice.meet(part) for lattice, part in zip(self._lattices, self._index, strict=True)
-        ]
-        pairs = [pair for pair in met if pair]
-        if len(pairs) == len(met):
+        met = self._met()
+        if met is not None:
             here = tuple(
                 slice(shown.start, shown.stop)
-                for part, (shown, _) in zip(self._index, pairs, strict=True)
+                for part, (shown, _) in zip(self._index, met, strict=True)
                 if isinstance(part, range)
             )
-            frame = self._in_units(self._frame.read(whole))[here]
-            inset = self._in_units(self._inset.read(tuple(read for _, read in pairs)))
+            frame = self._in_units(self._read_frame())[here]
+            inset = self._in_units(self._inset.read(tuple(read for _, read in met)))
             difference[here] = self._sign * (frame - inset)
         if self._rgb:
             difference = np.clip(0.5 + difference / (2 * self._limit), 0, 1)
