@@ -19,6 +19,7 @@ from darkdeblur_trainer.psf_training import (
     rms_radius,
     schedule,
     similarity,
+    write_weights,
 )
 from darkdeblur_trainer.synthesis import Degradation
 from napari_darkdeblur.psf.network import (
@@ -70,6 +71,22 @@ def test_training_reduces_the_loss_and_goes_on(photographs, tmp_path):
     assert len(found) == 2
     assert found[0][1] >= found[1][1]
     assert find_kernels(net, picture[:, :100]) == []
+
+
+def test_a_run_starts_from_weights_that_are_given(photographs, tmp_path):
+    torch.manual_seed(3)
+    net, given = KernelNet(CONFIG), tmp_path / "given.safetensors"
+    write_weights(net, given, half=False)
+    words = ["fit-psf", "--data", str(photographs), "--out", str(tmp_path / "cli"), "--init"]
+    assert main([*words, str(tmp_path / "none.safetensors")]) == 2
+    fit(
+        photographs, tmp_path / "run", SETTINGS, recipe=RECIPE, device="cpu", init=given,
+        cache_folder=tmp_path / "images", max_steps=0,
+    )  # fmt: skip
+    written = read_kernel_net(tmp_path / "run" / "kernel-net.safetensors")
+    assert written.config == CONFIG
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(written.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_a_run_at_its_end_is_validated_by_size(photographs, tmp_path):

@@ -31,6 +31,7 @@ from napari_darkdeblur.psf.network import (
     KernelNet,
     KernelNetConfig,
     gradients,
+    read_kernel_net,
 )
 
 from .average_meter import AverageMeter
@@ -185,6 +186,7 @@ def fit(
     recipe: Sequence[Degradation] = RECIPE,
     device: torch.device | str | None = None,
     cache_folder: Path | None = None,
+    init: Path | None = None,
     compile: bool = False,
     half: bool = False,
     log_seconds: float = 5.0,
@@ -210,6 +212,8 @@ def fit(
         Device to train on; a GPU by default, if there is one.
     cache_folder : pathlib.Path, optional
         Folder for decoded photographs; by default in the user's cache folder.
+    init : pathlib.Path, optional
+        Weights to start from, as a run of this command wrote them; ``config`` is then theirs.
     compile : bool
         Whether the network is compiled.
     half : bool
@@ -232,6 +236,8 @@ def fit(
         Photographs are missing or unusable.
     CheckpointError
         A checkpoint cannot be written, or there are some but none can be read.
+    KernelNetError
+        ``init`` holds no kernel network.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out.mkdir(parents=True, exist_ok=True)
@@ -239,7 +245,13 @@ def fit(
         data, cache_folder or default_cache_folder(), settings, device
     )
     torch.backends.cudnn.benchmark = True
+    start = None if init is None else read_kernel_net(init)
+    if start is not None:
+        config = start.config
     state = KernelNetState(config or KernelNetConfig(), settings, device)
+    if start is not None:
+        state.net.load_state_dict(start.state_dict())
+        state.ema.network.load_state_dict(start.state_dict())
     checkpoints = CheckpointFolder(out / "checkpoints", keep=1)
     saved = checkpoints.load_latest()
     if saved is not None:

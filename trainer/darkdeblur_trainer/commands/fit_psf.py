@@ -33,6 +33,9 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of sharp photographs")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help="start from these weights, of an earlier run"
+    )
     options.add_device(parser)
     options.add_cache(parser)
     parser.add_argument("--compile", action="store_true", help="compile the network")
@@ -54,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
         Settings(**{name: value for name, value in given.items() if value is not None}),
         device=choose_device(arguments.device),
         cache_folder=arguments.cache,
+        init=arguments.init,
         compile=arguments.compile,
         half=arguments.fp16,
     )
