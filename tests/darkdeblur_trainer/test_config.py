@@ -48,6 +48,13 @@ def test_bundled_configurations_are_valid(name):
         ("synthesis.0.kernel_lenght=[1,2]", "nearest valid one is 'synthesis.0.kernel_length'"),
         ("losses.l1.wieght=1", "nearest valid one is 'losses.l1.weight'"),
         ("generator.widht=8", "nearest valid one is 'generator.width'"),
+        ("generator=srm", "no generator 'srm', but paper, small, srn"),
+        ("generator={architecture: resnet}", "no such architecture, but darkdeblurnet"),
+        (
+            "generator={architecture: multi-scale, widht: 8}",
+            "no key 'generator.widht'; the nearest valid one is 'generator.width'",
+        ),
+        ("generator={architecture: multi-scale, growth: 8}", "no key 'generator.growth'"),
         ("generator.guides=4", "4 guides cannot be made, but 0 or 3 or 5"),
         ("steps=0", "steps: input should be greater than or equal to 1"),
         ("steps=many", "steps: input should be a valid integer"),

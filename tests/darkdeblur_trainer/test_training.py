@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from darkdeblur_trainer import precision, training_setup
 from darkdeblur_trainer.batches import batches, load_images
 from darkdeblur_trainer.checkpoint import CheckpointFolder
+from darkdeblur_trainer.cli import main
 from darkdeblur_trainer.config import ConfigError, OptimizerConfig
 from darkdeblur_trainer.config_files import load_config, parse_config
 from darkdeblur_trainer.distributed import ProcessGroup
@@ -31,7 +32,14 @@ from darkdeblur_trainer.synthesis import PairSynthesizer
 from darkdeblur_trainer.train_state import TrainState, learning_rate
 from darkdeblur_trainer.training import TrainingError, fit
 from darkdeblur_trainer.training_step import TrainingStep
-from napari_darkdeblur.network import DarkDeblurNet, GeneratorConfig, load_weights, save_weights
+from napari_darkdeblur.network import (
+    DarkDeblurNet,
+    FeaturePyramidConfig,
+    GeneratorConfig,
+    MultiScaleConfig,
+    load_weights,
+    save_weights,
+)
 
 from .conftest import TINY, scene
 
@@ -539,6 +547,37 @@ def test_a_run_starts_from_given_weights(tiny_config, photographs, tmp_path):
     other = config.model_copy(update={"generator": GeneratorConfig.small()})
     with pytest.raises(ConfigError, match="do not fit: their network has"):
         fit(other, photographs, tmp_path / "other", init=str(weights), **options)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        MultiScaleConfig(width=4, levels=2, blocks=1, scales=2),
+        FeaturePyramidConfig(width=4, blocks=(1, 1), expansion=2, pyramid=8),
+    ],
+    ids=["multi-scale", "feature pyramid"],
+)
+def test_other_architectures_train_continue_and_are_exported(
+    tiny_config, photographs, tmp_path, generator
+):
+    config = tiny_config.model_copy(update={"generator": generator, "steps": 3})
+    options = {"cache_folder": tmp_path, "progress": False}
+    states = []
+    for name, limits in (("whole", [None]), ("halved", [0, None])):
+        for minutes in limits:
+            result = fit(config, photographs, tmp_path / name, max_minutes=minutes, **options)
+        assert result.step == 3
+        states.append(CheckpointFolder(tmp_path / name / "checkpoints").load_latest())
+    for name, value in states[0]["generator"].items():
+        assert torch.equal(value, states[1]["generator"][name]), f"{name} differs"
+    path = tmp_path / "peer.safetensors"
+    assert main(["export", str(tmp_path / "whole"), "-o", str(path)]) == 0
+    assert load_weights(path).config == generator
+    # A network of its own kind is started from it, another one is not.
+    again = config.model_copy(update={"steps": 1})
+    fit(again, photographs, tmp_path / "again", init=str(path), **options)
+    with pytest.raises(ConfigError, match="other architectures do not grow"):
+        fit(tiny_config, photographs, tmp_path / "other", init=str(path), **options)
 
 
 def test_a_replaced_image_is_another_run(tiny_config, photographs, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, cli, save_weights
 from napari_darkdeblur.imagefiles import write_image
+from napari_darkdeblur.network import NetworkConfig, build_network
 from napari_darkdeblur.restore import BudgetError, Plan, make_plan
 
 TINY = GeneratorConfig(width=4, growth=4, dense_layers=2, levels=3)
@@ -18,14 +20,15 @@ IMAGE = RNG.integers(0, 256, (20, 24, 3), np.uint8)
 GUIDED = TINY.model_copy(update={"guides": 3})
 
 
-def make_network(config: GeneratorConfig = TINY, seed: int = 0) -> DarkDeblurNet:
+def make_network(config: NetworkConfig = TINY, seed: int = 0) -> Any:
     """Return a network with random weights that depend on the seed only."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = DarkDeblurNet(config).eval()
+        net = build_network(config).eval()
         # However training starts: the residual must be there to be tested.
-        for parameter in (net.head.weight, net.head.bias):
-            torch.nn.init.normal_(parameter, std=0.2)
+        for name, parameter in net.named_parameters():
+            if "head." in name:
+                torch.nn.init.normal_(parameter, std=0.2)
         return net
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_darkdeblur.atomic import atomic_write
-from napari_darkdeblur.network import DarkDeblurNet
+from napari_darkdeblur.network import GeneratorConfig, build_network
 
 from .benchmark.tables import aligned, in_markdown
 from .config import ConfigError, LossConfig, TrainConfig
@@ -123,7 +123,11 @@ def run_ablation(
     if unknown:
         raise ConfigError(f"There is no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}.")
     generator = config.generator
-    if not (generator.channel_attention and generator.contextual_gate):
+    if not (
+        isinstance(generator, GeneratorConfig)
+        and generator.channel_attention
+        and generator.contextual_gate
+    ):
         raise ConfigError(
             "The ablation takes components away: the configuration's generator must have "
             "channel_attention and contextual_gate."
@@ -137,7 +141,7 @@ def run_ablation(
             if result.reason != "finished":
                 return found, result
             metrics = RunFolder(folder).last_validation(result.step)
-            network = DarkDeblurNet(chosen.generator)
+            network = build_network(chosen.generator)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             metrics.pop("step", None)
             found.append(AblationRun(variant, seed, parameters, metrics))

@@ -5,13 +5,19 @@ Every key has a default, which is the paper's value (section 2.4) where the pape
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from napari_darkdeblur.errors import DarkDeblurError
-from napari_darkdeblur.network import GeneratorConfig
+from napari_darkdeblur.network import (
+    FeaturePyramidConfig,
+    GeneratorConfig,
+    MultiScaleConfig,
+    NetworkConfig,
+)
 
 from .data.layouts import Layout
 from .synthesis.degradation import Degradation
@@ -19,6 +25,16 @@ from .synthesis.known_kernels import KnownKernels
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=1)] | None
+
+
+# By name: the paper's network, ours, and those of its peers' kinds.
+GENERATORS: dict[str, Callable[[], NetworkConfig]] = {
+    "paper": GeneratorConfig.paper,
+    "small": GeneratorConfig.small,
+    "srn": MultiScaleConfig.srn,
+    "deepdeblur": MultiScaleConfig.deepdeblur,
+    "deblurgan-v2": FeaturePyramidConfig.deblurgan_v2,
+}
 
 
 class ConfigError(DarkDeblurError, ValueError):
@@ -233,8 +249,9 @@ class TrainConfig(_Section):
         Samples a step, over all processes together.
     patch : int
         Side of a training patch in pixels; MS-SSIM needs at least 97.
-    generator : GeneratorConfig
-        Or ``"paper"`` or ``"small"``.
+    generator : GeneratorConfig, MultiScaleConfig or FeaturePyramidConfig
+        Network, whose ``architecture`` says which kind it is (DarkDeblurNet if it says none); or
+        the name of one, a key of `GENERATORS`.
     discriminator_width : int
         Channels of the discriminator's first layer.
     synthesis : tuple of Degradation
@@ -257,7 +274,7 @@ class TrainConfig(_Section):
     steps: Count = 100_000
     batch_size: Count = 16
     patch: Annotated[int, Field(ge=97, multiple_of=16)] = 128
-    generator: GeneratorConfig = GeneratorConfig.paper()
+    generator: NetworkConfig = GeneratorConfig.paper()
     discriminator_width: Annotated[int, Field(ge=4, le=512)] = 64
     data: DataConfig = DataConfig()
     synthesis: tuple[Degradation, ...] = (Degradation(),)
@@ -274,12 +291,15 @@ class TrainConfig(_Section):
     @field_validator("generator", mode="before")
     @classmethod
     def _generator_by_name(cls, value: Any) -> Any:
-        named = {"paper": GeneratorConfig.paper, "small": GeneratorConfig.small}
-        return named[value]() if isinstance(value, str) and value in named else value
+        if isinstance(value, str):
+            if value not in GENERATORS:
+                raise ValueError(f"there is no generator {value!r}, but {', '.join(GENERATORS)}")
+            return GENERATORS[value]()
+        return value
 
     @field_validator("generator")
     @classmethod
-    def _guides_that_there_are(cls, value: GeneratorConfig) -> GeneratorConfig:
+    def _guides_that_there_are(cls, value: NetworkConfig) -> NetworkConfig:
         from napari_darkdeblur.network.guides import GUIDE_COUNTS
 
         if value.guides not in (0, *GUIDE_COUNTS):

@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from napari_darkdeblur.network import GeneratorConfig
+from napari_darkdeblur.network.peers import ARCHITECTURES
 
-from .config import ConfigError, TrainConfig
+from .config import GENERATORS, ConfigError, TrainConfig
 from .synthesis.degradation import Degradation
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -206,9 +206,8 @@ def _written(default: Any) -> Any:
 
 
 def _long_form(key: str, short: Any) -> dict[str, Any]:
-    if key == "generator" and short in ("paper", "small"):
-        preset = GeneratorConfig.paper() if short == "paper" else GeneratorConfig.small()
-        return preset.model_dump()
+    if key == "generator" and short in GENERATORS:
+        return GENERATORS[short]().model_dump()
     if isinstance(short, str):
         return {"preset": short}
     return {"weight": short}
@@ -216,7 +215,8 @@ def _long_form(key: str, short: Any) -> dict[str, Any]:
 
 def _sentences(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
     for problem in error.errors():
-        parts = [str(part) for part in problem["loc"]]
+        # Which of several kinds of section was meant is no part of its key.
+        parts = [str(part) for part in problem["loc"] if part not in ARCHITECTURES]
         key = ".".join(parts)
         if problem["type"] == "extra_forbidden":
             valid = _keys_at(root, parts[:-1])
@@ -236,16 +236,21 @@ def _sentences(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
 
 
 def _keys_at(root: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the valid keys of the section at a path."""
-    section: Any = root
+    """Return the valid keys of the section at a path, of all kinds that it may be of."""
+    sections = [root]
     for part in path:
         if part.isdigit():
             continue
-        annotation = section.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        section = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
-        )
-        if section is None:
-            return []
-    return list(section.model_fields)
+        fields = [
+            section.model_fields[part] for section in sections if part in section.model_fields
+        ]
+        sections = [model for field in fields for model in _models_in(field.annotation)]
+    return [name for section in sections for name in section.model_fields]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the sections that a type names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from napari_darkdeblur.network import DarkDeblurNet, save_weights
+from napari_darkdeblur.network import (
+    RestorationNetwork,
+    build_network,
+    describe_network,
+    save_weights,
+)
 
 from .checkpoint import CheckpointError, CheckpointFolder
 from .config import TrainConfig
@@ -100,10 +105,10 @@ def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any])
         ) from error
 
 
-def _inference_network(config: TrainConfig, state: dict[str, Any]) -> DarkDeblurNet:
+def _inference_network(config: TrainConfig, state: dict[str, Any]) -> RestorationNetwork:
     """Return the generator of a checkpoint: the moving average of the weights, if one is kept."""
     with torch.device("meta"):  # no numbers of its own
-        network = DarkDeblurNet(config.generator)
+        network = build_network(config.generator)
     network.load_state_dict(state["ema"] or state["generator"], assign=True)
     return network
 
@@ -135,8 +140,7 @@ def training_summary(
 
 
 def _line(config: TrainConfig, state: dict[str, Any]) -> str:
-    width = config.generator.width
     return (
-        f"width {width}, {config.generator.stem} stem, {state['step']} steps of "
-        f"{config.batch_size} {config.patch} px patches"
+        f"{describe_network(config.generator)}, {state['step']} steps of {config.batch_size} "
+        f"{config.patch} px patches"
     )

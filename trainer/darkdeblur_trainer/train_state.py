@@ -10,7 +10,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from napari_darkdeblur.network import DarkDeblurNet, load_weights
+from napari_darkdeblur.network import (
+    DarkDeblurNet,
+    RestorationNetwork,
+    build_network,
+    describe_network,
+    load_weights,
+)
 from napari_darkdeblur.network.blocks import ContextualGate, Upsample
 
 from .config import ConfigError, OptimizerConfig, TrainConfig
@@ -73,7 +79,7 @@ class TrainState:
 
     def __init__(self, config: TrainConfig, device: torch.device, init: str | None = None) -> None:
         torch.manual_seed(config.seed)
-        self.generator = DarkDeblurNet(config.generator)
+        self.generator = build_network(config.generator)
         self.discriminator = Discriminator(config.discriminator_width)
         self.init_sha256: str | None = None
         if init is not None:
@@ -114,7 +120,7 @@ class TrainState:
             for name, value in _tensors(state):
                 tensors[f"{part}.{name}"] = value
         # One question for all of them: each answer would wait for the GPU.
-        device = self.generator.head.weight.device
+        device = next(self.generator.parameters()).device
         finite = torch.stack([torch.isfinite(v).all().to(device) for v in tensors.values()])
         return next((n for n, ok in zip(tensors, finite.tolist(), strict=True) if not ok), None)
 
@@ -141,7 +147,7 @@ class TrainState:
 
 
 @torch.no_grad()
-def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
+def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
     """Start a network from the weights of a smaller one of the same widths.
 
     Blocks that the smaller one does not have begin as the identity: their last convolution is
@@ -152,9 +158,9 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
 
     Parameters
     ----------
-    target : DarkDeblurNet
+    target : RestorationNetwork
         Network that takes the weights over.
-    source : DarkDeblurNet
+    source : RestorationNetwork
         Network whose weights are taken over.
 
     Raises
@@ -164,6 +170,14 @@ def grow_into(target: DarkDeblurNet, source: DarkDeblurNet) -> None:
         them.
     """
     new, old = target.config, source.config
+    if not (isinstance(target, DarkDeblurNet) and isinstance(source, DarkDeblurNet)):
+        if new != old:
+            raise ValueError(
+                f"their network is {describe_network(old)}, the configuration's "
+                f"{describe_network(new)}; networks of other architectures do not grow."
+            )
+        target.load_state_dict(source.state_dict())
+        return
     grown = {"encoder_blocks", "decoder_blocks", "levels", "guides", "fuse_guides"}
     fixed = set(type(new).model_fields) - grown
     for name in sorted(fixed):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_darkdeblur.metrics import compare
-from napari_darkdeblur.network import DarkDeblurNet
+from napari_darkdeblur.network import RestorationNetwork
 from napari_darkdeblur.network.guides import deconvolved
 
 from .config import ValidationConfig
@@ -159,7 +159,7 @@ def validate(
         What was restored is not finite.
     """
     sums: dict[str, list[float]] = {}
-    guides = network.config.guides if isinstance(network, DarkDeblurNet) else 0
+    guides = network.config.guides if isinstance(network, RestorationNetwork) else 0
     was_training = network.training
     network.eval()
     try:

@@ -14,6 +14,14 @@ from .library import (
     load_weights,
     models_folder,
 )
+from .peers import (
+    FeaturePyramidConfig,
+    MultiScaleConfig,
+    NetworkConfig,
+    build_network,
+    describe_network,
+)
+from .stages import RestorationNetwork
 from .weights_file import LoadedModel, ModelCard, WeightsError, read_card, save_weights
 
 __all__ = [
@@ -21,11 +29,17 @@ __all__ = [
     "DEFAULT_MODEL",
     "THOROUGH_MODEL",
     "DarkDeblurNet",
+    "FeaturePyramidConfig",
     "GeneratorConfig",
     "LoadedModel",
     "ModelCard",
     "ModelEntry",
+    "MultiScaleConfig",
+    "NetworkConfig",
+    "RestorationNetwork",
     "WeightsError",
+    "build_network",
+    "describe_network",
     "find_kernel_net",
     "find_weights",
     "has_model",

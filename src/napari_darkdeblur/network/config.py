@@ -20,6 +20,8 @@ class GeneratorConfig(BaseModel):
 
     Parameters
     ----------
+    architecture : {"darkdeblurnet"}
+        Name of the architecture; see `peers` for others.
     width : int
         Channels of the finest feature level; level ``i`` (from 0) has
         ``(i + 1) * width`` of them. The paper's levels are 64, 128, 192 and 256.
@@ -68,6 +70,8 @@ class GeneratorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    # Files from before there were others do not have it, and readers of that time refuse it.
+    architecture: Literal["darkdeblurnet"] = Field("darkdeblurnet", exclude=True)
     width: Channels = 64
     growth: Channels = 32
     dense_layers: Annotated[int, Field(ge=2, le=16)] = 5

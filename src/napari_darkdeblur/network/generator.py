@@ -7,15 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from .blocks import ContextualGate, DenseAttentionBlock, Upsample, conv3x3
 from .config import GeneratorConfig
-from .stages import run_stages, stages_of
+from .stages import RestorationNetwork, Stage, stages_of
 
 
-class DarkDeblurNet(nn.Module):
+class DarkDeblurNet(RestorationNetwork):
     """Generator of the paper's section 2.1: a feature pyramid that predicts a residual.
 
     The encoder passes every level but the coarsest through a contextual gate to the
@@ -36,6 +35,8 @@ class DarkDeblurNet(nn.Module):
     >>> net(torch.rand(1, 3, 7, 513)).shape
     torch.Size([1, 3, 7, 513])
     """
+
+    config: GeneratorConfig
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -94,40 +95,9 @@ class DarkDeblurNet(nn.Module):
                 parameter.zero_()
         self.head.weight.mul_(0.1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Restore a batch of images.
-
-        Parameters
-        ----------
-        image : Tensor
-            Pictures, (N, 3, H, W), of any height and width from 1, values nominally in 0..1; or
-            pictures and their guides, (N, 3 (1 + guides), H, W). Without guides, a network that
-            takes some is given the picture itself in their place.
-
-        Returns
-        -------
-        Tensor
-            (N, 3, H, W), not clamped.
-        """
-        height, width = image.shape[-2:]
-        multiple = self.config.size_multiple
-        padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        return image[:, :3] + self.residual(padded)[..., :height, :width]
-
-    def residual(self, image: Tensor) -> Tensor:
-        """Return what is to be added to pictures whose sides are multiples of `size_multiple`.
-
-        Parameters
-        ----------
-        image : Tensor
-            (N, 3, H, W) or (N, 3 (1 + guides), H, W), as in `forward`.
-
-        Returns
-        -------
-        Tensor
-            (N, 3, H, W).
-        """
-        return run_stages(stages_of(self), image)[0]
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages between its poolings; see `RestorationNetwork.stages`."""
+        return stages_of(self)
 
 
 def current_name(name: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +130,65 @@ class Stage(ABC):
         assert self.attention_block is not None
         assert isinstance(self.attention_block.shortcut, ChannelAttention)
         return self.attention_block.shortcut.scale(mean)
+
+
+class RestorationNetwork(nn.Module):
+    """A network that adds a residual to a picture, and can be run tile by tile.
+
+    Attributes
+    ----------
+    config : GeneratorConfig, MultiScaleConfig or FeaturePyramidConfig
+        What it looks like; ``config.size_multiple`` and ``config.receptive_field_radius`` are what
+        a tiler needs to know.
+    """
+
+    config: Any
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the network's parts, in the order in which they are to be run.
+
+        Returns
+        -------
+        tuple of Stage
+            They hold no weights of their own. Each takes the image or what an earlier one makes;
+            the last makes ``"residual"``.
+        """
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Restore a batch of images.
+
+        Parameters
+        ----------
+        image : Tensor
+            Pictures, (N, 3, H, W), of any height and width from 1, values nominally in 0..1; or
+            pictures and their guides, (N, 3 (1 + guides), H, W). Without guides, a network that
+            takes some is given the picture itself in their place.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, H, W), not clamped.
+        """
+        height, width = image.shape[-2:]
+        multiple = self.config.size_multiple
+        padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        return image[:, :3] + self.residual(padded)[..., :height, :width]
+
+    def residual(self, image: Tensor) -> Tensor:
+        """Return what is to be added to pictures whose sides are multiples of `size_multiple`.
+
+        Parameters
+        ----------
+        image : Tensor
+            (N, 3, H, W) or (N, 3 (1 + guides), H, W), as in `forward`.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, H, W).
+        """
+        return run_stages(self.stages(), image)[0]
 
 
 class _Stem(Stage):

@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 
 from ..atomic import atomic_write
 from ..errors import DarkDeblurError
-from .config import GeneratorConfig
-from .generator import DarkDeblurNet, current_name
+from .generator import current_name
+from .peers import ARCHITECTURES, NetworkConfig, build_network
+from .stages import RestorationNetwork
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4  # of networks of other architectures; DarkDeblurNet's files are of version 3
 METADATA_KEY = "darkdeblur"
 
 
@@ -39,7 +40,7 @@ class ModelCard(BaseModel):
     ----------
     schema_version : int
         Version of this layout; a reader refuses versions it does not know.
-    generator : GeneratorConfig
+    generator : GeneratorConfig, MultiScaleConfig or FeaturePyramidConfig
         The network that the tensors belong to.
     value_range : tuple of float
         Values of black and of white that the network was trained on.
@@ -53,8 +54,8 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: Literal[1, 2, 3] = 3
-    generator: GeneratorConfig
+    schema_version: Literal[1, 2, 3, 4] = 3
+    generator: NetworkConfig
     value_range: tuple[float, float] = (0.0, 1.0)
     summary: str = Field(default="", max_length=500)
     licence: str = Field(default="", max_length=500)
@@ -73,7 +74,7 @@ class LoadedModel:
         File that it was read from.
     sha256 : str
         SHA-256 of the file's bytes, in hexadecimal.
-    network : DarkDeblurNet
+    network : RestorationNetwork
         Network, in evaluation mode, in fp32 and on the CPU.
     card : ModelCard
         Contents of the header.
@@ -82,11 +83,11 @@ class LoadedModel:
     name: str
     path: Path
     sha256: str
-    network: DarkDeblurNet
+    network: RestorationNetwork
     card: ModelCard
 
     @property
-    def config(self) -> GeneratorConfig:
+    def config(self) -> NetworkConfig:
         """The network's configuration."""
         return self.card.generator
 
@@ -113,7 +114,7 @@ class LoadedModel:
 
 def save_weights(
     path: str | os.PathLike[str],
-    net: DarkDeblurNet,
+    net: RestorationNetwork,
     provenance: dict[str, Any] | None = None,
     *,
     summary: str = "",
@@ -127,7 +128,7 @@ def save_weights(
     ----------
     path : path-like
         Must end in ``.safetensors``.
-    net : DarkDeblurNet
+    net : RestorationNetwork
         Network, on any device.
     provenance, summary, licence
         See `ModelCard`.
@@ -156,7 +157,11 @@ def save_weights(
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; it is replaced only when asked to (overwrite).")
     card = ModelCard(
-        generator=net.config, summary=summary, licence=licence, provenance=provenance or {}
+        schema_version=3 if net.config.architecture == "darkdeblurnet" else SCHEMA_VERSION,
+        generator=net.config,
+        summary=summary,
+        licence=licence,
+        provenance=provenance or {},
     )
     tensors = {
         name: value.detach().to("cpu", dtype).contiguous()
@@ -218,7 +223,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> LoadedModel:
         # Shapes are compared before anything of the described size is allocated: the
         # network is built without memory first.
         with torch.device("meta"):
-            net = DarkDeblurNet(card.generator)
+            net = build_network(card.generator)
         expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         stored = {current_name(name): name for name in file.keys()}  # noqa: SIM118
         found = {name: tuple(file.get_slice(old).get_shape()) for name, old in stored.items()}
@@ -281,7 +286,8 @@ def _card_of(file: Any, path: Path) -> ModelCard:
         card = ModelCard.model_validate_json(entry)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "header"
+        parts = [str(part) for part in first["loc"] if part not in ARCHITECTURES]
+        where = ".".join(parts) or "header"
         raise WeightsError(f"{path}: the header's {where} is wrong: {first['msg']}.") from error
     low, high = card.value_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

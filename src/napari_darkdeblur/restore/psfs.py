@@ -16,7 +16,7 @@ from ..psf.kernel import PSF, PSFError, parse_psf
 from .image.pixels import ColourModel
 
 if TYPE_CHECKING:
-    from ..network import GeneratorConfig
+    from ..network import NetworkConfig
 
 Light = Literal["auto", "srgb", "linear"]
 LIGHTS: tuple[Light, ...] = ("auto", "srgb", "linear")
@@ -190,7 +190,7 @@ def psf_of_plane(psf: AnyPSF | tuple[AnyPSF, ...], plane: int, planes: int) -> A
     return psf[plane]
 
 
-def takes_guides(config: GeneratorConfig) -> bool:
+def takes_guides(config: NetworkConfig) -> bool:
     """Return whether a model can be given a kernel."""
     from ..network.guides import GUIDE_COUNTS
 

@@ -126,4 +126,4 @@ def test_each_picture_has_its_own_kernel_and_light():
     both = deconvolved(pictures, kernels, torch.tensor([True, False]), 5)
     for row, light in enumerate((True, False)):
         alone = deconvolved(pictures[row : row + 1], kernels[row : row + 1], light, 5)
-        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-5, rtol=0)
+        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-4, rtol=0)

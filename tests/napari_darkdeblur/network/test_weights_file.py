@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from napari_darkdeblur import GeneratorConfig, WeightsError, load_weights, save_weights
 from napari_darkdeblur.network import read_card
+from napari_darkdeblur.network.weights_file import SCHEMA_VERSION
 
 from ..conftest import TINY, assert_sentence, make_network
 
@@ -169,7 +170,7 @@ def test_a_pickle_is_refused_and_never_executed(tmp_path: Path, writer: str):
         ({"darkdeblur": '{"schema_version": ' + "1" * 10_000 + "}"}, "not JSON"),
         ({"darkdeblur": "[]"}, "wrong"),
         ({"darkdeblur": "{}"}, "generator"),
-        (header(schema_version=4), "newer napari-darkdeblur"),
+        (header(schema_version=SCHEMA_VERSION + 1), "newer napari-darkdeblur"),
         (header(schema_version=0), "schema_version"),
         (header(schema_version="1"), "schema_version"),
         (header(generator={"width": 10**9}), "width"),

@@ -142,7 +142,7 @@ def describe_model(path: Path) -> ModelInfo:
     """
     import torch
 
-    from ...network import DarkDeblurNet, WeightsError, read_card
+    from ...network import WeightsError, build_network, describe_network, read_card
     from ...restore import takes_guides
 
     try:
@@ -152,14 +152,13 @@ def describe_model(path: Path) -> ModelInfo:
     except (WeightsError, OSError) as error:
         return ModelInfo(path.stem, path, sentence_of(error), usable=False)
     with torch.device("meta"):
-        parameters = sum(p.numel() for p in DarkDeblurNet(card.generator).parameters())
+        parameters = sum(p.numel() for p in build_network(card.generator).parameters())
     generator = card.generator
     guided = takes_guides(generator)
     low, high = card.value_range
     steps = card.provenance.get("steps")
     details = [
-        f"{parameters / 1e6:.1f} M parameters: width {generator.width}, growth "
-        f"{generator.growth}, {generator.stem} stem",
+        f"{parameters / 1e6:.1f} M parameters: {describe_network(generator)}",
         f"reaches {generator.receptive_field_radius} pixels around each",
         f"trained on values {low:g} to {high:g}" + (f", {steps} steps" if steps else ""),
         "takes the blur's kernel" if guided else "takes no kernel",

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...network import DarkDeblurNet, GeneratorConfig
 from ...network.guides import deconvolved
-from ...network.stages import IMAGE, Feature, Stage, StageInput, run_stages, stages_of
+from ...network.stages import (
+    IMAGE,
+    Feature,
+    RestorationNetwork,
+    Stage,
+    StageInput,
+    run_stages,
+)
 from ...rectangle import Rectangle
 from ..devices import synchronize
 from .memory import peak_bytes
@@ -64,17 +70,17 @@ class Costs:
     scale_maps: dict[str, float]
 
 
-_measured: dict[tuple[GeneratorConfig, torch.device, torch.dtype], Costs] = {}
+_measured: dict[tuple[object, torch.device, torch.dtype], Costs] = {}
 # Two measurements at a time would count each other's memory.
 _measuring = threading.Lock()
 
 
-def measure_costs(net: DarkDeblurNet) -> Costs:
+def measure_costs(net: RestorationNetwork) -> Costs:
     """Measure what a network costs where it is, once per configuration, device and dtype.
 
     Parameters
     ----------
-    net : DarkDeblurNet
+    net : RestorationNetwork
         Network, in evaluation mode.
 
     Returns
@@ -133,8 +139,8 @@ def measure_guides(height: int, width: int, side: int, count: int, device: torch
         return _guides_measured[key]
 
 
-def _measure(net: DarkDeblurNet, device: torch.device, dtype: torch.dtype) -> Costs:
-    stages = stages_of(net)
+def _measure(net: RestorationNetwork, device: torch.device, dtype: torch.dtype) -> Costs:
+    stages = net.stages()
     features = {IMAGE: Feature(IMAGE, net.config.input_channels, 1)}
     features |= {output.name: output for stage in stages for output in stage.outputs}
     sides = [

@@ -13,18 +13,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...network import DarkDeblurNet
 from ...network.stages import (
     GUIDES,
     IMAGE,
     RESIDUAL,
     Feature,
     FeatureGraph,
+    RestorationNetwork,
     Stage,
     StageInput,
     fused,
     run_stages,
-    stages_of,
 )
 from ...rectangle import Rectangle
 from .feature_store import FeatureStore, make_feature_store
@@ -53,13 +52,17 @@ class Plane(Protocol):
 
 
 def restore_plane(
-    net: DarkDeblurNet, plan: Plan, plane: Plane, bounds: Rectangle, scratch: Path | None = None
+    net: RestorationNetwork,
+    plan: Plan,
+    plane: Plane,
+    bounds: Rectangle,
+    scratch: Path | None = None,
 ) -> Generator[tuple[str, Rectangle], None, None]:
     """Restore a plane.
 
     Parameters
     ----------
-    net : DarkDeblurNet
+    net : RestorationNetwork
         Network, in evaluation mode.
     plan : Plan
         Plan of the plane, for this network.
@@ -97,14 +100,14 @@ def restore_plane(
 
 
 def _with_sampled_pooling(
-    net: DarkDeblurNet, plan: Plan, plane: Plane, bounds: Rectangle
+    net: RestorationNetwork, plan: Plan, plane: Plane, bounds: Rectangle
 ) -> Iterator[tuple[str, Rectangle]]:
     """Run the whole network on each tile, with channel scales that all tiles share: no seams.
 
     The scales are those of a sample of the plane at full resolution. A thumbnail would see more
     of the plane, but neither its noise nor its blur as they are.
     """
-    stages = stages_of(net)
+    stages = net.stages()
     sample = torch.cat([plane.read(region) for region in plan.sample])
     _, scales = run_stages(stages, sample, pool_batch=True)
     del sample
@@ -119,11 +122,16 @@ class _StagedExecutor:
     """One stage after the other over the whole plane, as `network.stages` explains."""
 
     def __init__(
-        self, net: DarkDeblurNet, plan: Plan, plane: Plane, bounds: Rectangle, scratch: Path | None
+        self,
+        net: RestorationNetwork,
+        plan: Plan,
+        plane: Plane,
+        bounds: Rectangle,
+        scratch: Path | None,
     ) -> None:
         self._net, self._plan, self._plane = net, plan, plane
         self._bounds, self._scratch = bounds, scratch
-        self._stages = stages_of(net)
+        self._stages = net.stages()
         self._graph = FeatureGraph(self._stages, net.config.input_channels)
         self._stores: dict[str, FeatureStore] = {}
         self._scales: dict[str, ChannelScale] = {}

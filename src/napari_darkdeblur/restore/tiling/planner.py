@@ -16,8 +16,7 @@ from typing import Literal
 import torch
 
 from ...errors import DarkDeblurError
-from ...network import DarkDeblurNet
-from ...network.stages import GUIDES, IMAGE, FeatureGraph, Stage, stages_of
+from ...network.stages import GUIDES, IMAGE, FeatureGraph, RestorationNetwork, Stage
 from ...rectangle import Rectangle
 from ..guides import KEPT_AS, guide_blocks, with_margin
 from ..units import format_bytes
@@ -60,7 +59,7 @@ class BudgetError(DarkDeblurError, MemoryError):
 
 
 def make_plan(
-    net: DarkDeblurNet,
+    net: RestorationNetwork,
     height: int,
     width: int,
     budget: int,
@@ -77,7 +76,7 @@ def make_plan(
 
     Parameters
     ----------
-    net : DarkDeblurNet
+    net : RestorationNetwork
         On the device and in the precision that it will be run with. It is measured the first
         time.
     height, width : int
@@ -141,7 +140,7 @@ def make_plan(
 class _Planner:
     def __init__(
         self,
-        net: DarkDeblurNet,
+        net: RestorationNetwork,
         height: int,
         width: int,
         budget: int,
@@ -156,7 +155,7 @@ class _Planner:
         self.height, self.width = height + -height % self.multiple, width + -width % self.multiple
         self.bounds = Rectangle(0, 0, self.height, self.width)
         self.pixels = self.height * self.width
-        self.stages = stages_of(net)
+        self.stages = net.stages()
         self.graph = FeatureGraph(self.stages, net.config.input_channels)
         self.guides: _Guides | None = None
         self.costs: Costs = measure_costs(net)

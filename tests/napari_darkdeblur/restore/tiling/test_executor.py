@@ -14,7 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_darkdeblur import GeneratorConfig, deblur, load_weights, save_weights
-from napari_darkdeblur.network import LoadedModel
+from napari_darkdeblur.network import (
+    FeaturePyramidConfig,
+    LoadedModel,
+    MultiScaleConfig,
+    NetworkConfig,
+)
 from napari_darkdeblur.restore import (
     BudgetError,
     Event,
@@ -59,10 +64,13 @@ CONFIGS = {
     "unshuffled": UNSHUFFLED,
     "unshuffled by four": UNSHUFFLED_BY_4,
     "without attention": WITHOUT_ATTENTION,
+    "multi-scale": MultiScaleConfig(width=4, levels=2, blocks=1, scales=2),
+    "each scale its own": MultiScaleConfig(width=4, levels=1, blocks=1, scales=3, shared=False),
+    "feature pyramid": FeaturePyramidConfig(width=4, blocks=(1, 2), expansion=2, pyramid=8),
 }
 
 
-def make_model(folder: Path, config: GeneratorConfig) -> LoadedModel:
+def make_model(folder: Path, config: NetworkConfig) -> LoadedModel:
     """Return a model whose gates depend strongly on the means that they are made from."""
     net = make_network(config)
     with torch.no_grad():
