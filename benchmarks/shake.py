@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
@@ -46,6 +47,11 @@ DEGRADATIONS = (
     Degradation(preset="unblurred", share=1, shot_gain=(2e-5, 1e-2), read_noise=(1e-4, 1e-2)),
     Degradation(preset="microscopy", share=0.75),
 )  # fmt: skip
+# Which of the features speak for a kernel and which against it.
+SIGNS = {
+    "residual": -1, "against_plain": -1, "spectrum": 1, "sharpness": 1, "quadrants": 1,
+    "worst_quadrant": 1, "agreement": 1, "seconded": 1, "network_confidence": 1,
+}  # fmt: skip
 SIDE = 384  # the whole of such a picture is searched
 MAX_RADIUS = 32
 
@@ -106,7 +112,8 @@ def collect(arguments: argparse.Namespace) -> None:
             candidates = search.candidates(MAX_RADIUS, learned)
             seconds = time.perf_counter() - start
             plain = psnr(restorer.blind(blurred), sharp)
-            true = psnr(restorer.guided(blurred, kernel), sharp)
+            thorough = restorer.can_be_thorough
+            true = psnr(restorer.guided(blurred, kernel, thorough=thorough), sharp)
             rows, columns = np.indices(kernel.shape) - kernel.shape[0] // 2
             line = {
                 "number": picture["number"],
@@ -132,21 +139,6 @@ def collect(arguments: argparse.Namespace) -> None:
             file.flush()
 
 
-def logistic(x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ridge: float) -> NDArray[Any]:
-    """Fit a logistic regression by Newton's method; the first column is not shrunk."""
-    coefficients = np.zeros(x.shape[1])
-    penalty = ridge * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
-    for _ in range(50):
-        probability = 1 / (1 + np.exp(-np.clip(x @ coefficients, -30, 30)))
-        slope = x.T @ (weight * (y - probability)) - penalty @ coefficients
-        curvature = (x * (weight * probability * (1 - probability))[:, None]).T @ x + penalty
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(slope)), slope)
-        coefficients += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return coefficients
-
-
 def read(path: Path) -> list[dict[str, Any]]:
     """Read what `collect` wrote; of parts, put together with ``cat``, as well."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -167,6 +159,12 @@ def standardised(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return x / spread, spread
 
 
+def bounds_of(names: Iterable[str]) -> list[tuple[float | None, float | None]]:
+    """Return between what the coefficients lie: with few pictures their signs are known better."""
+    limits = {1: (0, None), -1: (None, 0), 0: (None, None)}
+    return [limits[SIGNS.get(name, 0)] for name in names]
+
+
 def fitted_choice(
     x: NDArray[Any], gain: NDArray[Any], group: NDArray[Any], ridge: float
 ) -> NDArray[Any]:
@@ -175,19 +173,33 @@ def fitted_choice(
     within = x - np.array([x[group == g].mean(axis=0) for g in group])
     target = target - np.array([target[group == g].mean() for g in group])
     scaled, spread = standardised(within)
-    gram = scaled.T @ scaled + ridge * np.eye(x.shape[1])
-    return np.asarray(np.linalg.solve(gram, scaled.T @ target) / spread)
+
+    def loss(slopes: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        error = scaled @ slopes - target
+        value = float(error @ error + ridge * slopes @ slopes) / 2
+        return value, scaled.T @ error + ridge * slopes
+
+    start = np.zeros(x.shape[1])
+    return np.asarray(minimize(loss, start, jac=True, bounds=bounds_of(CHOICE)).x / spread)
 
 
 def fitted_confidence(x: NDArray[Any], gain: NDArray[Any], ridge: float) -> NDArray[Any]:
-    """Fit whether a candidate improves; what changes nothing counts little."""
-    weight = np.clip(np.abs(gain), 0.05, 1.0)
+    """Fit whether a candidate improves, by logistic regression; small changes count little."""
+    weight, better = np.clip(np.abs(gain), 0.05, 1.0), gain > 0
     mean = x[:, 1:].mean(axis=0)
     scaled, spread = standardised(x[:, 1:] - mean)
-    scaled = np.column_stack([x[:, 0], scaled])
-    coefficients = logistic(scaled, (gain > 0).astype(float), weight, ridge)
-    slopes = coefficients[1:] / spread
-    return np.concatenate([[coefficients[0] - slopes @ mean], slopes])
+
+    def loss(coefficients: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        odds, slopes = coefficients[0] + scaled @ coefficients[1:], coefficients[1:]
+        wrong = np.logaddexp(0, np.where(better, -odds, odds))
+        slope = weight * (1 / (1 + np.exp(-odds)) - better)
+        value = float(weight @ wrong + ridge / 2 * slopes @ slopes)
+        return value, np.concatenate([[slope.sum()], scaled.T @ slope + ridge * slopes])
+
+    start = np.zeros(x.shape[1])
+    found = minimize(loss, start, jac=True, bounds=bounds_of(CONFIDENCE)).x
+    slopes = found[1:] / spread
+    return np.concatenate([[found[0] - slopes @ mean], slopes])
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -205,11 +217,12 @@ def fit(arguments: argparse.Namespace) -> None:
         odds[out] = for_confidence[out] @ fitted_confidence(
             for_confidence[~out], gain[~out], arguments.ridge
         )
+    blurred = np.array([c["peak"] <= POINT for line in lines for c in line["candidates"]])
     members = [np.flatnonzero(group == index) for index in range(len(lines))]
     best = np.array([m[score[m].argmax()] for m in members])
     print(f"# {len(lines)} pictures, {len(gain)} candidates; ten-fold cross-validation:")
     for probability in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98):
-        trusted = best[odds[best] > math.log(probability / (1 - probability))]
+        trusted = best[blurred[best] & (odds[best] > math.log(probability / (1 - probability)))]
         if len(trusted):
             print(
                 f"# above {probability:.2f}: {100 * len(trusted) / len(best):3.0f} % trusted, of "
@@ -287,7 +300,7 @@ def main() -> None:
     step.set_defaults(run=collect)
     step = steps.add_parser("fit", help="fit the confidence")
     step.add_argument("file", type=Path)
-    step.add_argument("--ridge", type=float, default=5.0)
+    step.add_argument("--ridge", type=float, default=15.0)
     step.set_defaults(run=fit)
     step = steps.add_parser("table", help="what `auto` gains")
     step.add_argument("file", type=Path)
