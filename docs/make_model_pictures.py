@@ -111,7 +111,7 @@ def draw_failures(model: str, path: Path) -> None:
     figure = Figure(figsize=(9, 3.1 * len(failures)), dpi=110, layout="constrained")
     panels = figure.subplots(len(failures), 3)
     for (caption, spoilt, reference, (y, x)), row in zip(failures, panels, strict=True):
-        restored = deblur(spoilt, model, "cpu")
+        restored = deblur(spoilt, model, "cpu", axes="YXC", psf="auto")
         for image, panel, kind in zip(
             (spoilt, restored, reference), row, ("spoilt", "restored", "reference"), strict=True
         ):
