@@ -317,7 +317,7 @@ class OverlaysPanel(QWidget):
         self.tile_spin.setSingleStep(16)
         self.tile_spin.setValue(64)
         self.tile_spin.setSuffix(" px")
-        self.tile_spin.setMinimumWidth(94)
+        self.tile_spin.setMinimumWidth(88)
         self.metric_box = combo("overlay_metric", "The metric that colours the tiles.", [])
         self.metric_box.setMinimumContentsLength(5)  # beside the size of a tile
         self.buttons = {
