@@ -70,19 +70,23 @@ class Progress:
         What was done last, or has begun.
     durations : Durations
         What the parts of the job are expected to take by now.
+    seconds_after : float
+        Seconds of those left that belong to parts of the job that have not begun.
     """
 
     fraction: float
     seconds_left: float | None
     event: Event | Preparing
     durations: Durations = Durations()
+    seconds_after: float = 0.0
 
 
 class Countdown:
     """The share of a task that is done, from the time that is left: it never goes back.
 
-    Between two reports the time that is left goes down with the clock. After each it is what was
-    reported, and the share grows on from where it was, so as to be 1 when no time is left.
+    Between two reports the time that is left goes down with the clock, but not that of what has
+    not begun. After each it is what was reported, and the share grows on from where it was, so as
+    to be 1 when no time is left.
 
     Parameters
     ----------
@@ -94,10 +98,11 @@ class Countdown:
         self._now = now
         self._told = self._began = now()
         self._left: float | None = None
+        self._after = 0.0
         self._fraction = 0.0
 
-    def tell(self, seconds_left: float) -> None:
-        """Take in how much time is left."""
+    def tell(self, seconds_left: float, after: float = 0.0) -> None:
+        """Take in how much time is left, and how much of it is for what has not begun."""
         left = max(seconds_left, 0.0)
         if self._left is None:
             passed = self._now() - self._began
@@ -106,19 +111,20 @@ class Countdown:
             self._fraction = self.fraction
         if left == 0:
             self._fraction = 1.0
-        self._told, self._left = self._now(), left
+        self._told, self._left, self._after = self._now(), left, min(after, left)
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds that are left by now; None if nothing was told yet."""
         if not self._left:
             return self._left
-        passed, soon = self._now() - self._told, (1 - _LAST) * self._left
-        if passed <= soon:
-            return self._left - passed
+        present = self._left - self._after
+        passed, soon = self._now() - self._told, (1 - _LAST) * present
+        if passed <= soon or not present:
+            return self._left - min(passed, soon)
         # What is overdue is never said to be over.
-        last = _LAST * self._left
-        return last * math.exp(-(passed - soon) / last)
+        last = _LAST * present
+        return self._after + last * math.exp(-(passed - soon) / last)
 
     @property
     def fraction(self) -> float:
@@ -153,6 +159,7 @@ class JobClock:
         self._part, self._since = "search" if predicted.search else "restoring", now()
         # How much longer everything takes than predicted, by what was measured in this job.
         self._load = 1.0
+        self._took: dict[str, float] = {}
         self._as_planned = True
         self._searched = 0.0  # share of the search that is done
 
@@ -232,17 +239,18 @@ class JobClock:
             load = (passed + left) / predicted
             now = _times(now, min(max(load, 1 / _MOST_LOAD), _MOST_LOAD))
         now = replace(now, **{self._part: passed + left}) if self._part else now
+        after = 0.0
         if self._part == "search":
-            left += now.restoring + now.measuring
+            after = now.restoring + now.measuring
         elif self._part == "restoring":
-            left += now.measuring
-        self._countdown.tell(left)
-        return Progress(self._countdown.fraction, left, event, now)
+            after = now.measuring
+        self._countdown.tell(left + after, after)
+        return Progress(self._countdown.fraction, left + after, event, now, after)
 
     @property
     def _expected(self) -> Durations:
-        """What the parts are expected to take, by what was measured in this job so far."""
-        return _times(self._predicted, self._load)
+        """What the parts are expected to take, or have taken."""
+        return replace(_times(self._predicted, self._load), **self._took)
 
     def _end_part(self, following: str) -> None:
         """Remember how long a part took, and go on to another."""
@@ -254,7 +262,8 @@ class JobClock:
         # A search that gives up, or restoring that begins anew, says nothing about the others.
         if not {"search": self._searched == 1, "restoring": self._as_planned}.get(part, True):
             return
-        if part == "search":
+        self._took[part] = seconds
+        if part != "measuring":
             self._load = min(max(seconds / predicted, 1 / _MOST_LOAD), _MOST_LOAD)
         pace = self._paces.get(self._key, _AS_PREDICTED)
         before = float(getattr(pace, part))

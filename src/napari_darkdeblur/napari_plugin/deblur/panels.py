@@ -619,10 +619,20 @@ class RunPanel(QWidget):
         self._text = f"{text}{share}"
         self._show()
 
-    def show_progress(self, text: str, seconds_left: float | None) -> None:
-        """Show what is done now, and take in how long all that is left will take."""
+    def show_progress(self, text: str, seconds_left: float | None, after: float = 0.0) -> None:
+        """Show what is done now.
+
+        Parameters
+        ----------
+        text : str
+            What is done now.
+        seconds_left : float or None
+            How long all that is left will take, of all images; None if nobody knows.
+        after : float
+            Seconds of them that are for what has not begun.
+        """
         if seconds_left is not None:
-            self._countdown.tell(seconds_left)
+            self._countdown.tell(seconds_left, after)
         self._text = text
         self._show()
 

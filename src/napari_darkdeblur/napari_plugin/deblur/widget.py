@@ -377,25 +377,28 @@ class DeblurWidget(Dock):
         from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
 
         left: float | None = getattr(event, "seconds_left", None)
+        after = 0.0
         if isinstance(event, Progress):
+            waiting = self._seconds_of_waiting(event.durations)
+            after = event.seconds_after + waiting
             if left is not None:
-                left += self._seconds_of_waiting(event.durations)
+                left += waiting
             event = event.event
             if isinstance(event, Preparing):
-                self.run.show_progress(event.text, left)
+                self.run.show_progress(event.text, left, after)
                 return
         if isinstance(event, Preparing):
             self.run.prepare(event.text, event.fraction)
         elif isinstance(event, TileDone):
-            self.run.show_progress(progress_text(event, None), left)
+            self.run.show_progress(progress_text(event, None), left, after)
         elif isinstance(event, PSFSearch):
-            self.run.show_progress("Looking for the shake…", left)
+            self.run.show_progress("Looking for the shake…", left, after)
         elif isinstance(event, PSFFound):
             self._on_kernel(event)
         elif isinstance(event, Retried):
             self._warn(event.reason)
         elif isinstance(event, ModelReady):
-            self.run.show_progress(f"Restoring with {event.model} on {event.device}", left)
+            self.run.show_progress(f"Restoring with {event.model} on {event.device}", left, after)
             for sentence in event.notes:
                 # What was found, and in which light, is shown in the Blur box and the result.
                 if getattr(sentence, "kind", "image") == "image":

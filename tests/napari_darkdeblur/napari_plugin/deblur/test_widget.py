@@ -264,8 +264,8 @@ def test_several_images_have_one_progress(viewer, qtbot, monkeypatch):
     texts = []
     show_progress = widget.run.show_progress
 
-    def listen(text: str, seconds_left: float | None) -> None:
-        show_progress(text, seconds_left)
+    def listen(text: str, seconds_left: float | None, after: float = 0.0) -> None:
+        show_progress(text, seconds_left, after)
         texts.append(widget.run.status.text())
 
     monkeypatch.setattr(widget.run, "show_progress", listen)
