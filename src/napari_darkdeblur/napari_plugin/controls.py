@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QResizeEvent
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QHelpEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QFormLayout,
     QLabel,
+    QLayout,
     QPushButton,
     QScrollArea,
     QSizePolicy,
     QSlider,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -41,6 +47,7 @@ def combo(name: str, tooltip: str, choices: Sequence[tuple[str, Any]]) -> QCombo
         box.addItem(text, value)
     box.setMinimumContentsLength(8)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
     return named(box, name, tooltip)
 
 
@@ -52,8 +59,28 @@ def choose(box: QComboBox, value: Any) -> None:
 
 
 def button(name: str, text: str, tooltip: str) -> QPushButton:
-    """Return a push button."""
-    return named(QPushButton(text), name, tooltip)
+    """Return a push button, which keeps its height whatever its text."""
+    return named(_SteadyButton(text), name, tooltip)
+
+
+class _SteadyButton(QPushButton):
+    """A button that never becomes lower: what lies below it stays where it is.
+
+    Qt asks for its height anew with each text, and napari's style sheet answers otherwise than
+    Qt did before the button was shown.
+    """
+
+    _height = 0
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """See Qt."""
+        hint = super().sizeHint()
+        self._height = max(self._height, hint.height())
+        return QSize(hint.width(), self._height)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """See Qt."""
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
 
 def note(name: str) -> QLabel:
@@ -91,7 +118,7 @@ def form() -> QFormLayout:
     return layout
 
 
-def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> QScrollArea:
+def scrolled(outer: QWidget, inner: QWidget, *footers: QWidget) -> QScrollArea:
     """Fill a widget with another one that scrolls up and down where there is too little room.
 
     Parameters
@@ -100,8 +127,8 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> Q
         Widget that is filled.
     inner : QWidget
         Widget that scrolls, with all its controls.
-    footer : QWidget, optional
-        Widget below it that is always seen, and does not move.
+    *footers : QWidget
+        Widgets below it that are always seen. The last one keeps its height, and does not move.
 
     Returns
     -------
@@ -112,20 +139,109 @@ def scrolled(outer: QWidget, inner: QWidget, footer: QWidget | None = None) -> Q
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the Tab key goes to its controls
     area.setWidget(inner)
     layout = QVBoxLayout(outer)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(0)
     layout.addWidget(area, 1)
-    if footer is not None:
+    for footer in footers:
         layout.addWidget(footer)
+    if footers:
+        footers[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        footers[-1].installEventFilter(_FirstLook(footers[-1]))
     outer.setMinimumWidth(NARROWEST)
     inner.installEventFilter(_WidthKeeper(outer, area))
+    for box in outer.findChildren(QComboBox):
+        box.installEventFilter(_Elider(box))
     for kind in (QComboBox, QAbstractSpinBox, QSlider):
         for control in outer.findChildren(kind):
             control.installEventFilter(_WheelFilter(control))
             control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return area
+
+
+def order_by_tab(outer: QWidget) -> None:
+    """Let the Tab key go through a dock's controls as they are seen, from the top downwards.
+
+    Parameters
+    ----------
+    outer : QWidget
+        Widget whose layouts say what is above what.
+    """
+    controls = [one for one in _in_order(outer) if one.focusPolicy() & Qt.FocusPolicy.TabFocus]
+    for before, after in itertools.pairwise(controls):
+        QWidget.setTabOrder(before, after)
+
+
+def _in_order(widget: QWidget) -> Iterator[QWidget]:
+    """Yield all widgets in a widget, as its layouts place them."""
+    if isinstance(widget, QScrollArea):
+        held = [widget.widget()]
+    elif widget.layout() is not None:
+        held = list(_placed(widget.layout()))
+    else:
+        held = []
+    for one in held:
+        if one is not None:
+            yield one
+            yield from _in_order(one)
+
+
+def _placed(layout: QLayout) -> Iterator[QWidget]:
+    """Yield the widgets of a layout and the layouts in it, in the order of their places."""
+    for index in range(layout.count()):
+        item = layout.itemAt(index)
+        if item is None:
+            continue
+        inner, widget = item.layout(), item.widget()
+        if inner is not None:
+            yield from _placed(inner)
+        elif widget is not None:
+            yield widget
+
+
+class _Elider(QObject):
+    """Leaves out the middle of what a combo box shows where it is too long; its tooltip has all.
+
+    A text that is cut off at its end has lost what tells a result from its image.
+    """
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Draw the box with a shorter text, and begin its tooltip with the whole one."""
+        assert isinstance(watched, QComboBox)
+        if event.type() == QEvent.Type.Paint:
+            option = _option_of(watched)
+            painter = QStylePainter(watched)
+            painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+            option.currentText = shown_text(watched)
+            painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+            painter.end()
+            return True
+        whole = watched.currentText()
+        if event.type() == QEvent.Type.ToolTip and shown_text(watched) != whole:
+            assert isinstance(event, QHelpEvent)
+            QToolTip.showText(event.globalPos(), f"{whole}\n{watched.toolTip()}", watched)
+            return True
+        return bool(super().eventFilter(watched, event))
+
+
+def shown_text(box: QComboBox) -> str:
+    """Return the text that a combo box shows, without its middle where it is too long."""
+    style, option = box.style(), _option_of(box)
+    assert style is not None
+    field = style.subControlRect(
+        QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, box
+    )
+    # The style leaves a pixel on each side.
+    metrics, width = box.fontMetrics(), max(field.width() - 2, 1)
+    return str(metrics.elidedText(box.currentText(), Qt.TextElideMode.ElideMiddle, width))
+
+
+def _option_of(box: QComboBox) -> QStyleOptionComboBox:
+    option = QStyleOptionComboBox()
+    box.initStyleOption(option)
+    return option
 
 
 class _WidthKeeper(QObject):
@@ -142,6 +258,21 @@ class _WidthKeeper(QObject):
             if content is not None and bar is not None:
                 wide = content.minimumSizeHint().width() + bar.sizeHint().width()
                 self._outer.setMinimumWidth(max(NARROWEST, wide))
+        return bool(super().eventFilter(watched, event))
+
+
+class _FirstLook(QObject):
+    """Lays a widget out anew as soon as it is shown, by napari's style sheet.
+
+    What Qt knew of its heights before was wrong by a pixel or two, and would be put right when
+    something else changes: under the mouse.
+    """
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Ask all that is in the widget for its size when it is shown."""
+        if event.type() == QEvent.Type.Show:
+            for widget in watched.findChildren(QWidget):
+                widget.updateGeometry()
         return bool(super().eventFilter(watched, event))
 
 
@@ -254,6 +385,9 @@ class LayerChoice(ComboBox):
         self.native.setToolTip(tooltip)
         # A long name must not make the dock wide.
         self.native.setMinimumContentsLength(12)
+        self.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.native.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
         events = self._layers.events
         self._events = (events.inserted, events.removed, events.reordered, events.renamed)
@@ -268,6 +402,9 @@ class LayerChoice(ComboBox):
             super().reset_choices()
             if kept in self.choices:
                 self.value = kept
+        for index in range(self.native.count()):
+            name = self.native.itemText(index)
+            self.native.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
         if self.value is not kept:
             self.changed.emit(self.value)
 

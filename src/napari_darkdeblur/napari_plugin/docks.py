@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
 # What napari calls the docks that its menus open; so the menus know those that we open, too.
 DISPLAY_NAME = "Dark deblur"
+_BUSY_SIGN = 1  # pixels by which napari's status bar grows
 _WIDGETS = {
     "Deblur": ("deblur", "DeblurWidget"),
     "Compare": ("compare", "CompareWidget"),
@@ -57,10 +58,22 @@ class Dock(QWidget):
         dock = self.parent()
         if isinstance(dock, QDockWidget):
             dock.setWindowTitle(self.title)
+            _keep_status_bar(dock)
             # napari's bar has a label of its own.
             label = getattr(dock.titleBarWidget(), "title", None)
             if isinstance(label, QLabel):
                 label.setText(self.title)
+
+
+def _keep_status_bar(dock: QDockWidget) -> None:
+    """Give the status bar the height that it has while something is under way.
+
+    Otherwise napari's sign for that makes it higher by a pixel, and all docks move.
+    """
+    window = dock.parent()
+    bar = window.statusBar() if isinstance(window, QMainWindow) else None
+    if bar is not None and not bar.minimumHeight():
+        bar.setMinimumHeight(bar.sizeHint().height() + _BUSY_SIGN)
 
 
 def open_dock(viewer: napari.viewer.Viewer, name: str) -> Any:

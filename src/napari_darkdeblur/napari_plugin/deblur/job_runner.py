@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
-from .jobs import JobSpec, Outcome, Restored, run_job
+from .jobs import JobSpec, Outcome, Preparing, Restored, run_job
 from .results import Destination
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 _STEPS = 1000  # of the bar in the activity dock
+REMOVED = "The image was removed while it was restored; its result is there."
 
 # The one that was last started in a viewer, by the viewer's hash.
 _last_started: weakref.WeakValueDictionary[int, JobRunner] = weakref.WeakValueDictionary()
@@ -42,7 +43,7 @@ class JobRunner(QObject):
     Signals
     -------
     progressed : object
-        `Preparing` or an event of the engine.
+        `Preparing`, `Progress` or an event of the engine.
     restored : object, object
         `Outcome` and the new layer, as soon as all pixels are there; measures may follow.
     finished : object, object
@@ -106,16 +107,18 @@ class JobRunner(QObject):
         self._end_activity()
 
     def _on_event(self, event: Any) -> None:
-        fraction = getattr(event, "fraction", None)
+        if isinstance(event, Restored):
+            self._add(event.outcome)
+            self.restored.emit(event.outcome, self._layer)
+        else:
+            self.progressed.emit(event)
+        # Not of what is done before restoring: the bar would go back.
+        fraction = None if isinstance(event, Preparing) else getattr(event, "fraction", None)
+        # Last: napari's bar lets further events be heard, even the end of the job.
         if self._activity is not None and self._activity.is_canceled:
             self.cancel()
         elif fraction is not None and self._activity is not None:
             self._activity.update(round(_STEPS * fraction) - self._activity.n)
-        if isinstance(event, Restored):
-            self._add(event.outcome)
-            self.restored.emit(event.outcome, self._layer)
-            return
-        self.progressed.emit(event)
 
     def _add(self, outcome: Outcome) -> None:
         assert self._spec is not None

@@ -10,11 +10,10 @@ import errno
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,12 @@ from ...restore.image.axes import Axes
 from ...restore.units import format_bytes, format_duration
 from ..background import load_torch, run_reporting
 from ..regions import Region
+from .clock import Durations, JobClock, Progress
 from .results import Store, goes_to_disk, make_store, no_space_text
 
 if TYPE_CHECKING:
     from ...psf import PSF
-    from ...restore import Event, ImageView, PSFSearch, RestoreOptions, Result, TileDone
+    from ...restore import Event, ImageView, RestoreOptions, Result
     from ...restore.image.pixels import PixelArray
 
 
@@ -109,25 +109,6 @@ class Preparing:
 
     text: str
     fraction: float | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is: the search for the kernel and restoring taken together.
-
-    Parameters
-    ----------
-    fraction : float
-        Share of the time that has passed, 0 to 1; it never goes back.
-    seconds_left : float or None
-        Predicted from what was measured on this machine; None as long as nothing can be said.
-    event : PSFSearch or TileDone
-        What was done last.
-    """
-
-    fraction: float
-    seconds_left: float | None
-    event: PSFSearch | TileDone
 
 
 @dataclass(frozen=True)
@@ -249,7 +230,9 @@ def _run(
 
     black, white, range_text = 0.0, 1.0, ready.range_text
     result: Result | None = None
-    clock = JobClock(spec)
+    clock = JobClock(spec, _predicted(spec, ready.options))
+    searched = spec.options.known_psf == "auto"
+    yield clock.begin(Preparing("Looking for the shake" if searched else "Restoring"))
     for event in restore(ready.source, store.array, ready.options, stop=stop):
         if isinstance(event, Finished):
             result = event.result
@@ -264,20 +247,32 @@ def _run(
             assert result.error is not None
             message = _sentence(result.error, spec)
         return Outcome(result.status, message, result=result)
-    clock.finish()
+    if spec.reference is None:
+        clock.finish()
     outcome = Outcome("done", "", store, black, white, range_text or result.range_text, result)
     stores.remove(store)  # whoever hears of it keeps it
     yield Restored(outcome)
     if spec.reference is None:
         return outcome
-    yield Preparing("Measuring against the reference")
+    yield clock.measure(Preparing("Measuring against the reference"))
     try:
         measures = _compare(spec, store.array, black, white)
+        clock.finish()
     except (MemoryError, DarkDeblurError, OSError, ValueError) as error:
         # The result is there all the same; a job that is stopped now has done its work, too.
         _log.warning("The result of %r was not measured: %s", spec.name, error)
         return outcome
     return replace(outcome, measures=measures)
+
+
+def _predicted(spec: JobSpec, options: RestoreOptions) -> Durations:
+    """Return how long a job will take; nothing if that cannot be said, of which the job tells."""
+    from ...restore import estimate
+
+    try:
+        return JobClock.predict(spec, *estimate(spec.shape, spec.dtype, options))
+    except (DarkDeblurError, OSError, RuntimeError):
+        return Durations()
 
 
 @dataclass(frozen=True)
@@ -359,81 +354,6 @@ class _Counted:
     def fraction(self) -> float:
         """Return the share of the values that has been read."""
         return self._count / max(math.prod(self.shape), 1)
-
-
-class JobClock:
-    """Measures a job, predicts its end, and remembers how long such jobs take here.
-
-    Parameters
-    ----------
-    spec : JobSpec
-        Job that is about to begin.
-    """
-
-    # By model, device and precision: measured seconds per predicted one, and of a search.
-    _speed: ClassVar[dict[tuple[str, str, str], float]] = {}
-    _search: ClassVar[dict[tuple[str, str, str], float]] = {}
-
-    def __init__(self, spec: JobSpec) -> None:
-        self._key = _key_of(spec)
-        self._began = time.perf_counter()
-        self._searched = 0.0  # seconds of all searches so far
-        self._predicted: float | None = None
-        self._restoring_since: float | None = None
-        self._as_planned = True
-        self._fraction = 0.0
-
-    def tell(self, event: Event) -> JobEvent:
-        """Take in an event of the engine; return what is told of it."""
-        from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
-
-        now = time.perf_counter()
-        if isinstance(event, PSFSearch):
-            passed = now - self._began
-            left = None
-            if event.fraction > 0.02:
-                left = passed * (1 - event.fraction) / event.fraction
-            elif self._key in self._search:
-                left = max(self._search[self._key] - passed, 1.0)
-            if self._restoring_since is None:
-                return self._progress(passed, left, event)
-        elif isinstance(event, PSFFound) and self._restoring_since is None:
-            self._searched = now - self._began
-            self._search[self._key] = self._searched
-        elif isinstance(event, ModelReady):
-            self._restoring_since = now
-            self._predicted = event.plan.seconds * event.planes
-        elif isinstance(event, Retried):
-            self._as_planned = False
-        elif isinstance(event, TileDone):
-            return self._progress(now - self._began, event.seconds_left, event)
-        return event
-
-    def finish(self) -> None:
-        """Remember how long restoring took, if it went as planned."""
-        if self._restoring_since is not None and self._as_planned and self._predicted:
-            seconds = time.perf_counter() - self._restoring_since
-            self._speed[self._key] = seconds / self._predicted
-
-    def _progress(self, passed: float, left: float | None, event: PSFSearch | TileDone) -> Progress:
-        fraction = event.fraction if left is None else passed / max(passed + left, 1e-9)
-        self._fraction = max(self._fraction, min(fraction, 1.0))
-        return Progress(self._fraction, left, event)
-
-    @classmethod
-    def seconds(cls, spec: JobSpec, predicted: float) -> float:
-        """Return how long restoring will take, by what such jobs took before."""
-        return predicted * cls._speed.get(_key_of(spec), 1.0)
-
-    @classmethod
-    def search_seconds(cls, spec: JobSpec) -> float | None:
-        """Return how long a search took before; None if there was none."""
-        return cls._search.get(_key_of(spec))
-
-
-def _key_of(spec: JobSpec) -> tuple[str, str, str]:
-    options = spec.options
-    return str(options.model), options.device, options.precision
 
 
 class Converted:
@@ -666,15 +586,30 @@ class Estimate:
     problem: str = ""
 
 
-def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, Estimate]:
-    """Predict tiles, memory and time; a generator for `Background`, which raises nothing."""
+def estimate_job(
+    spec: JobSpec, stop: threading.Event, others: Sequence[JobSpec] = ()
+) -> Generator[None, None, Estimate]:
+    """Predict tiles, memory and time; a generator for `Background`, which raises nothing.
+
+    Parameters
+    ----------
+    spec : JobSpec
+        What is to be restored, and how.
+    stop : threading.Event
+        When it is set, looking at the values ends soon.
+    others : sequence of JobSpec
+        What is to be restored after it; they count in the time.
+    """
     try:
         load_torch()
         yield
-        from ...network.stages import GUIDES
         from ...restore import estimate
 
         plan, planes = estimate(spec.shape, spec.dtype, spec.options)
+        durations = [JobClock.predict(spec, plan, planes)]
+        for other in others:
+            predicted = estimate(other.shape, other.dtype, other.options)
+            durations.append(JobClock.predict(other, *predicted))
         problem = _value_problem(spec, stop)
         if problem:
             return Estimate(problem=problem)
@@ -683,14 +618,18 @@ def estimate_job(spec: JobSpec, stop: threading.Event) -> Generator[None, None, 
     except Exception as error:
         return Estimate(problem=f"Nothing can be said about this job: {error}.")
     tiles = plan.tile_count * planes
-    parts = [f"{planes} planes"] if planes > 1 else []
+    parts = [f"{len(durations)} images"] if others else []
+    parts += [f"{planes} planes"] if planes > 1 else []
     parts.append("in one piece" if tiles == planes else f"{tiles} tiles")
+    if others:
+        parts[1] = f"the first: {parts[1]}"
     parts.append(f"about {format_bytes(plan.peak_bytes)}")
-    parts.append(f"about {format_duration(JobClock.seconds(spec, plan.seconds * planes))}")
-    if spec.options.known_psf == "auto" and GUIDES in plan.storage:
-        seconds = JobClock.search_seconds(spec)
-        search = "and the search for the shake before it"
-        parts.append(search if seconds is None else f"{search}, {format_duration(seconds)}")
+    took = f"about {format_duration(sum(one.total for one in durations))}"
+    if others:
+        took += " in all"
+    if any(one.search for one in durations):
+        took += " with the search for the shake"
+    parts.append(took)
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize
         parts.append(f"result of {format_bytes(size)} on the disk")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from napari.layers import Image, Shapes
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QProgressBar,
     QSpinBox,
@@ -26,6 +29,7 @@ from ..provenance import provenance_of
 from ..regions import Area, Planes
 from ..result_layers import reference_of
 from .capabilities import Capabilities, ModelInfo, precisions_of
+from .clock import Countdown
 from .request import Options
 
 if TYPE_CHECKING:
@@ -526,12 +530,14 @@ def _device_name(device: str) -> str:
 
 
 _STEPS = 1000  # of the progress bar
+_TICK = 250  # milliseconds between two looks at the clock
+_LINES = 2  # of the text above the button, whose place is kept
 
 
 class RunPanel(QWidget):
     """What stays in sight below the options: one button that runs and cancels, and how it goes.
 
-    Sentences stand above the button and the bar, so that these two never move.
+    The button and the bar never move: sentences are in `messages`, which has its place above.
 
     Signals
     -------
@@ -546,6 +552,9 @@ class RunPanel(QWidget):
         super().__init__()
         self._running = False
         self._image, self._images = 0, 1
+        self._countdown = Countdown()
+        self._text = ""
+        self._label = "Run"
         self.estimate = note("estimate")
         self.run_button = button("run", "Run", "")
         self.run_button.setDefault(True)
@@ -558,11 +567,15 @@ class RunPanel(QWidget):
         self.warning.setStyleSheet("color: #e0a030;")
         # It may be long: the dock shows it among what scrolls.
         self.result = note("result")
+        self.messages = _Messages((self.estimate, self.status), self.warning)
+        self._tick = QTimer(self)
+        self._tick.setInterval(_TICK)
+        self._tick.timeout.connect(self._show)
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (self.warning, self.estimate, self.status, self.run_button, self.bar):
+        for widget in (self.run_button, self.bar):
             layout.addWidget(widget)
         self.run_button.clicked.connect(self._on_clicked)
         self.allow("Looking for models and devices…")
@@ -582,8 +595,9 @@ class RunPanel(QWidget):
 
     def show_count(self, images: int) -> None:
         """Show how many images will be restored one after the other."""
+        self._label = "Run" if images < 2 else f"Run on {images} images"
         if not self._running:
-            self.run_button.setText("Run" if images < 2 else f"Run on {images} images")
+            self.run_button.setText(self._label)
 
     def begin(self, image: int = 0, images: int = 1) -> None:
         """Show that a job is under way: the one of that many images, counted from 0."""
@@ -592,25 +606,35 @@ class RunPanel(QWidget):
         self.run_button.setText("Cancel")
         self.run_button.setToolTip("Stop after the tile at hand.")
         self.run_button.setEnabled(True)
-        self.bar.setRange(0, 0)
         set_note(self.estimate, "")
-        set_note(self.status, self._with_image("Starting…"))
         if image == 0:
+            self._countdown = Countdown()
+            self._tick.start()
             set_note(self.warning, "")
+        self.prepare("Starting")
 
     def prepare(self, text: str, fraction: float | None = None) -> None:
-        """Show what is done before the first tile, or after the last one, and how far that is."""
-        self.bar.setRange(0, 0 if fraction is None else _STEPS)
-        if fraction is not None:
-            self.bar.setValue(round(_STEPS * fraction))
+        """Show what is done that nobody knows the time of, and how far that is."""
         share = "…" if fraction is None else f"… {fraction:.0%}"
-        self._tell(f"{text}{share}")
+        self._text = f"{text}{share}"
+        self._show()
 
-    def show_progress(self, fraction: float, text: str) -> None:
-        """Show how much of the job is done, and what is done now."""
-        self.bar.setRange(0, _STEPS)
-        self.bar.setValue(round(_STEPS * (self._image + fraction) / self._images))
-        self._tell(text)
+    def show_progress(self, text: str, seconds_left: float | None, after: float = 0.0) -> None:
+        """Show what is done now.
+
+        Parameters
+        ----------
+        text : str
+            What is done now.
+        seconds_left : float or None
+            How long all that is left will take, of all images; None if nobody knows.
+        after : float
+            Seconds of them that are for what has not begun.
+        """
+        if seconds_left is not None:
+            self._countdown.tell(seconds_left, after)
+        self._text = text
+        self._show()
 
     def cancelling(self) -> None:
         """Show that the job has been told to stop."""
@@ -627,29 +651,74 @@ class RunPanel(QWidget):
     def end(self, message: str = "") -> None:
         """Show that nothing is under way any more, and why if it did not come to a result."""
         self._running = False
-        self.run_button.setText("Run")
+        self._tick.stop()
+        self.run_button.setText(self._label)
         self.bar.setRange(0, _STEPS)
         self.bar.setValue(0)
         self.allow()
         set_note(self.result, message)
 
-    def _tell(self, text: str) -> None:
+    def _show(self) -> None:
+        """Show how far all images together are by now."""
+        left = self._countdown.seconds_left
+        self.bar.setRange(0, 0 if left is None else _STEPS)
+        if left is not None:
+            self.bar.setValue(round(_STEPS * self._countdown.fraction))
         if self.run_button.isEnabled():  # else it is being cancelled, which is said
-            set_note(self.status, self._with_image(text))
-
-    def _with_image(self, text: str) -> str:
-        several = self._images > 1
-        return f"image {self._image + 1} of {self._images} · {text}" if several else text
+            parts = [f"image {self._image + 1} of {self._images}"] if self._images > 1 else []
+            parts.append(self._text if left is None else self._text.rstrip("…"))
+            if left is not None:
+                # What is still going on is never said to be over.
+                parts.append(f"{clock_text(max(left, 1.0))} left")
+            set_note(self.status, " · ".join(parts))
 
     def _on_clicked(self, _: Any = None) -> None:
         (self.cancel_requested if self._running else self.run_requested).emit()
 
 
-def search_text(seconds_left: float | None) -> str:
-    """Return where a search for the kernel is, e.g. ``"Looking for the shake · 0:12 left"``."""
-    if seconds_left is None:
-        return "Looking for the shake…"
-    return f"Looking for the shake · {clock_text(seconds_left)} left"
+class _Messages(QWidget):
+    """Sentences, of which only the warning takes more room if it is long.
+
+    Parameters
+    ----------
+    short : sequence of QLabel
+        One of them is shown at a time; they have the place of two lines, whatever they say.
+    warning : QLabel
+        Shown above it, if it says anything.
+    """
+
+    def __init__(self, short: Sequence[QLabel], warning: QLabel) -> None:
+        super().__init__()
+        self._place = QWidget()
+        layout = QVBoxLayout(self._place)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addStretch()
+        for label in short:
+            layout.addWidget(label)
+        around = QVBoxLayout(self)
+        around.setContentsMargins(0, 0, 0, 0)
+        around.setSpacing(4)
+        around.addWidget(warning)
+        around.addWidget(self._place)
+        self._first = short[0]
+        self._keep_place()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the font of napari's style sheet."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._keep_place()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Follow the font of the window that it came into."""
+        super().showEvent(event)
+        self._keep_place()
+
+    def _keep_place(self) -> None:
+        self._first.ensurePolished()
+        lines = _LINES * self._first.fontMetrics().lineSpacing()
+        if self._place.minimumHeight() < lines:
+            self._place.setMinimumHeight(lines)
 
 
 def progress_text(event: TileDone, seconds_left: float | None) -> str:

@@ -1,5 +1,6 @@
 """Restoring the selected image without a widget: one command, with the settings' defaults."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -8,8 +9,9 @@ from qtpy.QtCore import QTimer
 
 from ...errors import DarkDeblurError
 from ...weights import AUTO_MODEL
+from ..provenance import input_of
 from ..settings import read_settings
-from .job_runner import JobRunner
+from .job_runner import REMOVED, JobRunner
 from .request import Blur, Options, Request, RequestError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def deblur_quick(viewer: "napari.viewer.Viewer") -> None:
         )
         spec = request.spec(viewer.dims.point)
         runner = JobRunner(viewer)
-        runner.finished.connect(_report)
+        runner.finished.connect(functools.partial(_report, viewer))
         runner.start(layer, spec)
     except DarkDeblurError as error:
         show_warning(str(error))
@@ -61,7 +63,7 @@ def _selected_image(viewer: "napari.viewer.Viewer") -> Image:
     return images[0]
 
 
-def _report(outcome: Any, layer: Any) -> None:
+def _report(viewer: "napari.viewer.Viewer", outcome: Any, layer: Any) -> None:
     # It is the runner that says so: it must not be gone before it has ended saying it.
     QTimer.singleShot(0, _let_go)
     if outcome.status == "failed":
@@ -70,6 +72,8 @@ def _report(outcome: Any, layer: Any) -> None:
         show_info(outcome.message)
     else:
         told = "".join(f" {sentence}" for sentence in outcome.result.notes)
+        if input_of(layer, viewer.layers) is None:
+            told = f" {REMOVED}{told}"
         show_info(f"{layer.name} is there.{told}")
 
 

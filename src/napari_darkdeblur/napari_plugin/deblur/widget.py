@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from html import escape
@@ -15,7 +16,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QVBoxLayout, QWidg
 
 from ...errors import DarkDeblurError, sentence_of
 from ..background import Background
-from ..controls import Section, named, note, scrolled, set_note
+from ..controls import Section, named, note, order_by_tab, scrolled, set_note
 from ..docks import Dock, open_dock
 from ..layer_pixels import guess_axes
 from ..provenance import input_of, provenance_of
@@ -25,15 +26,15 @@ from .before_after import BeforeAfter, BeforeAfterPanel, Brightening, brighten_b
 from .blur_choice import BlurChoice
 from .blur_panel import BlurPanel
 from .capabilities import Capabilities, describe_model, discover
-from .job_runner import BusyError, JobRunner
-from .jobs import Estimate, JobSpec, Outcome, Preparing, Progress, estimate_job, search_result
+from .clock import Durations, Progress
+from .job_runner import REMOVED, BusyError, JobRunner
+from .jobs import Estimate, JobSpec, Outcome, Preparing, estimate_job, search_result
 from .panels import (
     ModelPicker,
     OptionsPanel,
     RunPanel,
     SourcePanel,
     progress_text,
-    search_text,
 )
 from .preview import Preview
 from .request import Options, Request
@@ -97,7 +98,7 @@ class DeblurWidget(Dock):
         self._running_in = ""
         # What is still to be restored in the same way, and how many images there are in all.
         self._waiting: list[Image] = []
-        self._images = 1
+        self._images = self._count = 1
         self._debounce = QTimer(self)
         self._debounce.setSingleShot(True)
         self._debounce.setInterval(_DEBOUNCE)
@@ -146,29 +147,30 @@ class DeblurWidget(Dock):
         QVBoxLayout(model_box).addWidget(self.models)
         advanced = Section("Advanced", "advanced")
         advanced.addWidget(self.options)
-        display = QWidget()
-        boxes = QHBoxLayout(display)
-        boxes.setContentsMargins(0, 0, 0, 0)
-        for box in (self.preview_box, self.brighten_box):
-            boxes.addWidget(box)
         for widget in (
             self.source,
             model_box,
             self.blur,
             advanced,
-            display,
             self.preview_note,
             self.run.result,
         ):
             layout.addWidget(widget)
         layout.addStretch()
+        display = QHBoxLayout()
+        for box in (self.preview_box, self.brighten_box):
+            display.addWidget(box)
         footer = QWidget()
         below = QVBoxLayout(footer)
-        below.setContentsMargins(9, 4, 9, 4)
+        below.setContentsMargins(9, 0, 9, 4)
         below.setSpacing(4)
         below.addWidget(self.run)
         below.addWidget(self.before_after)
-        self._area = scrolled(self, inner, footer)
+        below.addLayout(display)
+        self.run.messages.setContentsMargins(9, 4, 9, 4)
+        # Beside each other, not one in the other: sentences come and go, and move no button.
+        self._area = scrolled(self, inner, self.run.messages, footer)
+        order_by_tab(self)
 
     def _connect(self) -> None:
         # First: what they say of the blur counts when all is checked together.
@@ -273,8 +275,13 @@ class DeblurWidget(Dock):
 
     def _start_estimate(self) -> None:
         spec = self._check()
-        if spec is not None:
-            self._estimating.start(functools.partial(estimate_job, spec))
+        if spec is None:
+            return
+        others = []
+        for layer in self._selected()[1:]:
+            with contextlib.suppress(DarkDeblurError):  # said when its turn comes
+                others.append(self._spec_of(layer))
+        self._estimating.start(functools.partial(estimate_job, spec, others=others))
 
     def _on_estimate(self, estimate: Estimate) -> None:
         self._estimate = estimate
@@ -299,7 +306,11 @@ class DeblurWidget(Dock):
         return [layer, *(one for one in selected if one != layer)] if several else [layer]
 
     def _show_count(self, _: Any = None) -> None:
-        self.run.show_count(len(self._selected()))
+        count = len(self._selected())
+        if count != self._count:
+            self._count = count
+            self.refresh()
+        self.run.show_count(count)
 
     def _start(self) -> None:
         spec = self._check()
@@ -331,21 +342,31 @@ class DeblurWidget(Dock):
             layer = self._waiting.pop(0)
             if layer not in self._viewer.layers:
                 continue
-            request = replace(
-                self._request_without_blur(),
-                layer=layer,
-                axes=guess_axes(layer),
-                reference=reference_of(layer, self._viewer.layers),
-                blur=self._blur.blur(layer),
-            )
             try:
-                spec = request.spec(self._viewer.dims.point, self._viewer.dims.ndisplay)
+                spec = self._spec_of(layer)
             except DarkDeblurError as error:
                 self.run.warn(f"{layer.name}: {error}")
                 continue
             self._begin(layer, spec)
             return True
         return False
+
+    def _spec_of(self, layer: Image) -> JobSpec:
+        """Return the job that restores another layer like the chosen one.
+
+        Raises
+        ------
+        DarkDeblurError
+            It cannot be restored like this.
+        """
+        request = replace(
+            self._request_without_blur(),
+            layer=layer,
+            axes=guess_axes(layer),
+            reference=reference_of(layer, self._viewer.layers),
+            blur=self._blur.blur(layer),
+        )
+        return request.spec(self._viewer.dims.point, self._viewer.dims.ndisplay)
 
     def _cancel(self) -> None:
         self._waiting.clear()
@@ -355,26 +376,48 @@ class DeblurWidget(Dock):
     def _on_event(self, event: Any) -> None:
         from ...restore import ModelReady, PSFFound, PSFSearch, Retried, TileDone
 
-        seconds_left = getattr(event, "seconds_left", None)
-        fraction: float = getattr(event, "fraction", 0.0)
+        left: float | None = getattr(event, "seconds_left", None)
+        after = 0.0
         if isinstance(event, Progress):
+            waiting = self._seconds_of_waiting(event.durations)
+            after = event.seconds_after + waiting
+            if left is not None:
+                left += waiting
             event = event.event
+            if isinstance(event, Preparing):
+                self.run.show_progress(event.text, left, after)
+                return
         if isinstance(event, Preparing):
             self.run.prepare(event.text, event.fraction)
         elif isinstance(event, TileDone):
-            self.run.show_progress(fraction, progress_text(event, seconds_left))
+            self.run.show_progress(progress_text(event, None), left, after)
         elif isinstance(event, PSFSearch):
-            self.run.show_progress(fraction, search_text(seconds_left))
+            self.run.show_progress("Looking for the shake…", left, after)
         elif isinstance(event, PSFFound):
             self._on_kernel(event)
         elif isinstance(event, Retried):
             self._warn(event.reason)
         elif isinstance(event, ModelReady):
-            self.run.prepare(f"Restoring with {event.model} on {event.device}")
+            self.run.show_progress(f"Restoring with {event.model} on {event.device}", left, after)
             for sentence in event.notes:
                 # What was found, and in which light, is shown in the Blur box and the result.
                 if getattr(sentence, "kind", "image") == "image":
                     self._warn(sentence)
+
+    def _seconds_of_waiting(self, durations: Durations) -> float:
+        """Return how long the images that wait will take, by what the present one takes."""
+        assert self._running is not None
+        pixels, seconds = max(self._running.pixel_count, 1), 0.0
+        for layer in self._waiting:
+            with contextlib.suppress(DarkDeblurError):  # it will not be restored
+                spec = self._spec_of(layer)
+                share = spec.pixel_count / pixels
+                seconds += durations.restoring * share
+                if spec.options.known_psf == "auto":
+                    seconds += durations.search
+                if spec.reference is not None:
+                    seconds += durations.measuring * share
+        return seconds
 
     def _warn(self, sentence: str) -> None:
         assert self._running is not None
@@ -391,7 +434,7 @@ class DeblurWidget(Dock):
         """Show a result that may still be measured."""
         self._keep(layer, summary_text(layer, outcome))
         if input_of(layer, self._viewer.layers) is None:
-            self._warn("The image was removed while it was restored; its result is there.")
+            self._warn(REMOVED)
 
     def _on_outcome(self, outcome: Outcome, layer: Image | None) -> None:
         if layer is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
@@ -26,6 +26,7 @@ from .alignment import MatchError, known_axes
 from .layer_list import LayerList
 from .overlays import Overlay
 from .plan import MeasurePlan, check_view, plan_all_planes, plan_measurement
+from .tables import short_label
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -316,7 +317,7 @@ class OverlaysPanel(QWidget):
         self.tile_spin.setSingleStep(16)
         self.tile_spin.setValue(64)
         self.tile_spin.setSuffix(" px")
-        self.tile_spin.setMinimumWidth(76)
+        self.tile_spin.setMinimumWidth(88)
         self.metric_box = combo("overlay_metric", "The metric that colours the tiles.", [])
         self.metric_box.setMinimumContentsLength(5)  # beside the size of a tile
         self.buttons = {
@@ -361,6 +362,8 @@ class OverlaysPanel(QWidget):
         self.layer_box.clear()
         for layer in layers:
             self.layer_box.addItem(layer.name, str(layer.unique_id))
+            last = self.layer_box.count() - 1
+            self.layer_box.setItemData(last, layer.name, Qt.ItemDataRole.ToolTipRole)
         self.layer_box.setCurrentIndex(len(layers) - 1)
         choose(self.layer_box, before)
         self.layer_box.blockSignals(False)
@@ -378,7 +381,10 @@ class OverlaysPanel(QWidget):
         before = self.metric_label
         self.metric_box.clear()
         for label in offered:
-            self.metric_box.addItem(label, label)
+            self.metric_box.addItem(short_label(label), label)
+            self.metric_box.setItemData(
+                self.metric_box.count() - 1, label, Qt.ItemDataRole.ToolTipRole
+            )
         choose(self.metric_box, before)
 
     def allow(self, problems: dict[Overlay, str]) -> None:

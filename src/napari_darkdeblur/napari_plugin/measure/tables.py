@@ -13,7 +13,7 @@ from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSize, QSortFilterProxyModel, Qt
-from qtpy.QtGui import QColor, QFont, QGuiApplication, QKeySequence, QShortcut
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QGuiApplication, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -141,6 +141,8 @@ class ComparisonModel(QAbstractTableModel):
         self.measurements: list[Measurement] = []
         self._metrics: list[Metric] = []
         self._best: set[tuple[int, str]] = set()
+        # Takes a line of a column's heading, and returns one that fits.
+        self.shortened: Callable[[str], str] = _shortened
 
     def show(self, measurements: Sequence[Measurement]) -> None:
         """Show these, and no others."""
@@ -175,13 +177,13 @@ class ComparisonModel(QAbstractTableModel):
         if orientation == Qt.Orientation.Vertical:
             metric = self._metrics[section]
             if role == Qt.ItemDataRole.DisplayRole:
-                return metric.label + _ARROWS[metric.better]
+                return short_label(metric.label) + _ARROWS[metric.better]
             return _explanation(metric) if role == Qt.ItemDataRole.ToolTipRole else None
         measurement = self.measurements[section]
         if role == Qt.ItemDataRole.DisplayRole:
             # A result's suffix is what tells it from its input, so it has a line of its own.
-            lines = measurement.layer.replace(" [", "\n[").split("\n")
-            return "\n".join(_shortened(line) for line in lines)
+            lines = measurement.layer.replace(" [", "\n[", 1).replace("[darkdeblur]", "result")
+            return "\n".join(self.shortened(line) for line in lines.split("\n"))
         return _description(measurement) if role == Qt.ItemDataRole.ToolTipRole else None
 
 
@@ -291,7 +293,7 @@ def _column_of(metric: Metric) -> Column:
         return -math.inf if math.isnan(number) else number
 
     return Column(
-        metric.label + _ARROWS[metric.better],
+        short_label(metric.label) + _ARROWS[metric.better],
         _explanation(metric),
         lambda one: _cell_text(metric, one),
         value,
@@ -307,8 +309,13 @@ def _cell_text(metric: Metric, measurement: Measurement) -> str:
     return metric.text(measurement.numbers.get(metric.label, math.nan))
 
 
+def short_label(label: str) -> str:
+    """Return a metric's label as it fits a narrow table; files have the whole one."""
+    return label.replace("CIEDE2000", "ΔE₀₀").replace("Largest", "Max.")
+
+
 def _explanation(metric: Metric) -> str:
-    return f"{metric.description} {_BETTER[metric.better]}"
+    return f"{metric.label}: {metric.description} {_BETTER[metric.better]}"
 
 
 def _description(measurement: Measurement) -> str:
@@ -344,8 +351,9 @@ def _key(measurement: Measurement) -> tuple[Any, ...]:
 
 _ROW = 22  # pixels
 _NARROWEST_COLUMN = 58
-_LONGEST_HEADING = 10  # characters that fit such a column
+_LONGEST_HEADING = 10  # characters, where columns are as wide as what they hold
 _WIDEST_NAME = 110
+_MARGIN = 6  # pixels on each side of a heading
 _MOST_WITHOUT_SCROLLING = 3  # images side by side
 
 
@@ -389,6 +397,7 @@ class TablesPanel(QWidget):
         layout.addWidget(self.tabs)
         layout.addLayout(buttons)
 
+        self.comparison_view.horizontalHeader().sectionResized.connect(self._fit_headings)
         self.copy_button.clicked.connect(self.copy)
         self.save_button.clicked.connect(self.save)
         self.clear_button.clicked.connect(self.clear_history)
@@ -407,6 +416,7 @@ class TablesPanel(QWidget):
         few = len(measurements) <= _MOST_WITHOUT_SCROLLING
         mode = QHeaderView.ResizeMode.Stretch if few else QHeaderView.ResizeMode.ResizeToContents
         header.setSectionResizeMode(mode)
+        self.comparison.shortened = self._fitting if few else _shortened
         self.comparison_view.updateGeometry()
         self._allow()
 
@@ -457,6 +467,19 @@ class TablesPanel(QWidget):
             show_warning(f"The table was not saved: {sentence_of(error)}")
             return
         show_info(f"Saved {path}.")
+
+    def _fitting(self, line: str) -> str:
+        """Return a line of a heading, without its middle if the columns are too narrow for it."""
+        header = self.comparison_view.horizontalHeader()
+        bold = QFont(header.font())
+        bold.setBold(True)  # as the heading of a selected column is
+        width = header.sectionSize(0) - 2 * _MARGIN
+        return str(QFontMetrics(bold).elidedText(line, Qt.TextElideMode.ElideMiddle, max(width, 1)))
+
+    def _fit_headings(self, *_: Any) -> None:
+        last = self.comparison.columnCount() - 1
+        if last >= 0:
+            self.comparison.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, last)
 
     def _fit_history(self) -> None:
         view = self.history_view

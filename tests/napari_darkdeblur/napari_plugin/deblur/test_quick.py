@@ -69,6 +69,18 @@ def test_the_viewer_is_not_kept_waiting(
     qtbot.waitUntil(lambda: not quick._under_way)
 
 
+def test_it_says_that_the_image_was_removed_meanwhile(
+    make_napari_viewer_proxy: Any, qtbot: Any, picture: NDArray[np.uint8]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    layer = viewer.add_image(picture, rgb=True, name="night")
+    get_app_model().commands.execute_command(COMMAND)
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: not quick._under_way, timeout=120_000)
+    assert [one.name for one in viewer.layers] == ["night [darkdeblur]"]
+    assert "The image was removed" in str(notification_manager.records[-1].message)
+
+
 def test_all_planes_are_restored(make_napari_viewer_proxy: Any, run: Any) -> None:
     movie = np.random.default_rng(1).integers(0, 255, (3, 16, 16)).astype(np.uint8)
     viewer = make_napari_viewer_proxy()

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils import progress
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QWidget
 
 from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.napari_plugin.deblur import job_runner
+from napari_darkdeblur.napari_plugin.deblur.clock import Durations, Progress
 from napari_darkdeblur.napari_plugin.deblur.jobs import Outcome, Preparing, Restored, run_job
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import input_of, provenance_of
@@ -244,6 +245,165 @@ def test_selected_images_are_restored_one_after_the_other(viewer, qtbot):
             viewer.layers[f"{name} [darkdeblur]"].data,
             deblur(arrays[name], "tiny", value_range="percentile"),
         )
+
+
+@pytest.mark.usefixtures("model")
+def test_several_images_have_one_progress(viewer, qtbot, monkeypatch):
+    def job(spec: Any, stop: threading.Event):
+        yield Preparing("Loading")
+        for tile in range(1, 6):
+            event = TileDone(tile, 5, 0, 1, "stage", tile / 5, None)
+            # A thousand seconds each, so that the test's own time does not count.
+            yield Progress(tile / 5, 1000 - 200 * tile, event, Durations(restoring=1000))
+        return Outcome("cancelled" if stop.is_set() else "failed", "No result.")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    layers = [viewer.add_image(image(), name=name) for name in "abc"]
+    widget = opened(viewer, qtbot)
+    viewer.layers.selection = set(layers)
+    texts = []
+    show_progress = widget.run.show_progress
+
+    def listen(text: str, seconds_left: float | None, after: float = 0.0) -> None:
+        show_progress(text, seconds_left, after)
+        texts.append(widget.run.status.text())
+
+    monkeypatch.setattr(widget.run, "show_progress", listen)
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    # After the first tile all but 200 of 3000 seconds are left.
+    assert texts[0] == "image 1 of 3 · tile 1 of 5 · 46:40 left"
+    assert texts[5] == "image 2 of 3 · tile 1 of 5 · 30:00 left"
+    assert texts[-1].startswith("image 3 of 3 · tile 5 of 5")
+
+
+@pytest.mark.usefixtures("model")
+def test_the_bar_of_several_images_never_goes_back(viewer, qtbot, monkeypatch):
+    def job(spec: Any, stop: threading.Event):
+        yield Preparing("Looking", 0.9)
+        for tile in range(1, 11):
+            stop.wait(0.05)
+            event = TileDone(tile, 10, 0, 1, "stage", tile / 10, None)
+            yield Progress(tile / 10, 0.5 - 0.05 * tile, event, Durations(restoring=0.5))
+        return Outcome("failed", "No result.")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    layers = [viewer.add_image(image(), name=name) for name in "abc"]
+    widget = opened(viewer, qtbot)
+    viewer.layers.selection = set(layers)
+    shown: list[int] = []
+    ranges: list[int] = []
+
+    def look() -> bool:
+        if widget.busy:
+            shown.append(widget.run.bar.value())
+            ranges.append(widget.run.bar.maximum())
+        return not widget.busy
+
+    widget.run.run_button.click()
+    qtbot.waitUntil(look, timeout=LONG)
+    known = shown[ranges.index(1000) :]
+    assert known == sorted(known)
+    assert len(set(known)) > 10
+    # Once it is known, how far it is, it stays known.
+    assert set(ranges[ranges.index(1000) :]) == {1000}
+
+
+class Moves(QObject):
+    """Remembers which widgets were moved or resized."""
+
+    def __init__(self, parent: QObject, watched: list[QWidget]) -> None:
+        super().__init__(parent)
+        self.seen: list[str] = []
+        for widget in watched:
+            widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
+        if event.type() in (QEvent.Type.Move, QEvent.Type.Resize):
+            self.seen.append(f"{watched.objectName()} to {watched.geometry()}")
+        return False
+
+
+@pytest.mark.usefixtures("model")
+def test_buttons_never_move(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.add_image(image(), name="cells (reference)")
+    viewer.add_image(image()[::-1].copy(), name="cells")
+    widget = opened(viewer, qtbot)
+    qtbot.waitUntil(lambda: widget.run.estimate.text() != "", timeout=LONG)
+    qtbot.wait(50)
+    footer = widget.run.parentWidget()
+    assert footer is not None
+    moves = Moves(widget, [footer, *footer.findChildren(QWidget)])
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    widget.run.warn("A sentence that is long enough to take two lines, and maybe three of them.")
+    widget.run.allow("Another sentence that is too long for the two lines that are kept. " * 3)
+    qtbot.wait(300)
+    assert widget.result is not None
+    assert moves.seen == []
+
+
+@pytest.mark.usefixtures("model")
+def test_what_one_looks_at_a_result_with_is_seen_without_scrolling(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 720)
+    viewer.add_image(image(), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    qtbot.wait(300)
+    panel = widget.before_after
+    for control in (
+        widget.run.run_button, panel.hold_button, panel.strength_slider, widget.brighten_box
+    ):  # fmt: skip
+        assert control.visibleRegion().boundingRect() == control.rect()
+
+
+@pytest.mark.usefixtures("model")
+def test_the_tab_key_goes_from_top_to_bottom(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.add_image(image((3, 40, 48)), name="cells")
+    widget = opened(viewer, qtbot)
+    qtbot.waitUntil(lambda: widget.run.estimate.text() != "", timeout=LONG)
+    advanced = widget.findChild(QWidget, "advanced_toggle")
+    assert isinstance(advanced, QAbstractButton)
+
+    def reached() -> list[QWidget]:
+        one, seen = widget.source.layer_choice.native, []
+        while one not in seen:
+            seen.append(one)
+            one = one.nextInFocusChain()
+        return [
+            o
+            for o in seen
+            if widget.isAncestorOf(o)
+            and o.isVisible()
+            and o.isEnabled()
+            and o.focusPolicy() & Qt.FocusPolicy.TabFocus
+            and not o.focusProxy()
+        ]
+
+    def places(controls: list[QWidget]) -> list[tuple[bool, int, int]]:
+        footer, found = widget.run.parentWidget(), []
+        assert footer is not None
+        for one in controls:
+            place = one.mapTo(widget, one.rect().center())
+            # What scrolls is above what does not; and one row's centres are not quite as high.
+            below = footer.isAncestorOf(one)
+            found.append((below, round(place.y() / 8), place.x()))
+        return found
+
+    collapsed = reached()
+    assert len(collapsed) > 8
+    assert places(collapsed) == sorted(places(collapsed))
+    assert widget.options.tiling_box not in collapsed
+    advanced.click()
+    qtbot.wait(100)
+    opened_up = reached()
+    assert places(opened_up) == sorted(places(opened_up))
+    assert opened_up.index(widget.options.tiling_box) > opened_up.index(advanced)
+    assert widget.options.save_button in opened_up
 
 
 @pytest.mark.usefixtures("model")

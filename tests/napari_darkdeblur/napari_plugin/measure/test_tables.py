@@ -20,6 +20,7 @@ from napari_darkdeblur.napari_plugin.measure.tables import (
     SORTING,
     ComparisonModel,
     HistoryModel,
+    TablesPanel,
     as_text,
     save_csv,
 )
@@ -93,6 +94,42 @@ def test_the_comparison_has_a_row_for_each_metric_that_was_measured(qtmodelteste
     assert "More is better." in tooltip
     head = model.headerData(1, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
     assert "0 to 255 (uint8)" in head
+
+
+def test_headings_fit_their_columns_and_have_the_whole_name_as_tooltip(qtbot):
+    name = "2026-11-26 an experiment with a long name, position 3"
+    panel = TablesPanel()
+    qtbot.addWidget(panel)
+    panel.resize(270, 400)
+    panel.show()
+    qtbot.waitExposed(panel)
+    panel.show_comparison([make(name, psnr=25.0), make(f"{name} [darkdeblur]", psnr=30.0)])
+    qtbot.wait(20)
+    header = panel.comparison_view.horizontalHeader()
+
+    def heading(column: int, role: int = Qt.ItemDataRole.DisplayRole) -> str:
+        return str(panel.comparison.headerData(column, Qt.Orientation.Horizontal, role))
+
+    assert heading(1).endswith("\nresult")
+    for column in range(2):
+        for line in heading(column).split("\n"):
+            assert header.fontMetrics().horizontalAdvance(line) <= header.sectionSize(column)
+        assert name in heading(column, Qt.ItemDataRole.ToolTipRole)
+    narrow = heading(0)
+    panel.resize(1200, 400)
+    qtbot.wait(20)
+    assert heading(0) == name != narrow
+
+
+def test_long_labels_are_shortened_but_not_in_files():
+    measured = [make("night", psnr=1.0, ciede2000_mean=2.0)]
+    model = ComparisonModel()
+    model.show(measured)
+    labels = [model.headerData(row, Qt.Orientation.Vertical) for row in range(2)]
+    assert labels == ["PSNR (dB) ↑", "ΔE₀₀ mean ↓"]
+    tooltip = model.headerData(1, Qt.Orientation.Vertical, Qt.ItemDataRole.ToolTipRole)
+    assert tooltip.startswith("CIEDE2000 mean: ")
+    assert "CIEDE2000 mean" in as_text(measured)
 
 
 def test_the_history_is_sorted_by_numbers_not_by_their_text(qtmodeltester):
