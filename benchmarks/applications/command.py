@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -26,7 +28,7 @@ from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.restore import load_model
 from napari_darkdeblur.weights import DEFAULT_MODEL
 
-from .detection import DETECTION
+from .detection import DETECTION, check_inputs
 from .images import AFTER_FOUND, IMAGES, Application, Metric, Sample, Settings, figure
 from .nuclei import NUCLEI
 from .text import TEXT
@@ -117,8 +119,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     chosen = _chosen(arguments)
     _check_output(arguments, chosen)
-    # Which axes and which black and white were guessed is no news here.
-    logging.getLogger("napari_darkdeblur").setLevel(logging.ERROR)
     settings = Settings(
         load_model(arguments.model),
         arguments.quick,
@@ -129,7 +129,9 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.count,
         arguments.kernels,
     )
-    started, cpu = time.perf_counter(), time.process_time()
+    if DETECTION in chosen:
+        check_inputs(settings)  # before minutes of work
+    started, cpu = time.perf_counter(), _cpu_seconds()
     measured: dict[str, list[Sample]] = {}
     texts = [
         f"{settings.model.name}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
@@ -140,12 +142,12 @@ def _run(arguments: argparse.Namespace) -> int:
     for application in chosen:
         try:
             bar = tqdm(desc=application.name, unit="image", disable=None, leave=False)
-            with bar:
-                found = []
+            found = []
+            with bar, _no_guesses_told():
                 for sample in application.samples(settings):
                     found.append(sample)
                     bar.update()
-        except DarkDeblurError as error:
+        except (DarkDeblurError, OSError) as error:
             failed = True
             _complain(error)
             continue
@@ -155,12 +157,30 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"\n{text}", flush=True)
         texts.append(text)
     print(
-        f"\nMeans ± standard deviations over n images. {time.perf_counter() - started:.0f} s, "
-        f"{time.process_time() - cpu:.0f} s of this process on the CPU."
+        f"\nMeans ± standard deviations over n images. {time.perf_counter() - started:.0f} s, of "
+        f"CPU time {_cpu_seconds() - cpu:.0f} s."
     )
     if arguments.out is not None and measured:
         _write(arguments.out, texts, measured)
     return 2 if failed else 0
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU time of this process and of those that it started."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@contextmanager
+def _no_guesses_told() -> Iterator[None]:
+    """Keep quiet about which black and white are guessed for each frame."""
+    logger = logging.getLogger("napari_darkdeblur")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Application]:
@@ -183,11 +203,6 @@ def _chosen(arguments: argparse.Namespace) -> list[Application]:
         raise CommandError(
             "--detector, --images and --annotations are for detection, which was not asked for; "
             "add the word detection."
-        )
-    if asked and (arguments.detector is None or arguments.images is None):
-        raise CommandError(
-            "Detection takes a detector and sharp images; name them with --detector "
-            "module:function and --images FOLDER."
         )
     return [
         application

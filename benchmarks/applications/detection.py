@@ -34,7 +34,6 @@ from .images import (
 
 # From this overlap (intersection over union) on, a detection and an object are the same.
 IOU = 0.5
-_MASK_LABEL = "object"
 _FRAME = (255, 221, 51)
 _SMALLEST = 30  # pixels of an object of `bright_objects`
 
@@ -52,8 +51,8 @@ class Detection:
     ----------
     box : tuple of float
         Left, top, right and bottom in pixels; right and bottom are beyond the object.
-    label : str
-        Its class.
+    label : str, optional
+        Its class; a mask has none, and may be any.
     score : float
         How sure the detector is; only the order matters.
     mask : ndarray of bool, optional
@@ -61,7 +60,7 @@ class Detection:
     """
 
     box: Box
-    label: str
+    label: str | None = None
     score: float = 1.0
     mask: NDArray[np.bool_] | None = None
 
@@ -85,13 +84,15 @@ class Score:
     mean_iou: float
 
 
-def samples(settings: Settings) -> Iterator[Sample]:
-    """Run the user's detector on the user's images, blurred and dark, and restored.
+def check_inputs(
+    settings: Settings,
+) -> tuple[Detector, list[Path], dict[str, list[Detection]] | None]:
+    """Return the detector, the images, and the annotations if there are any.
 
     Raises
     ------
-    CommandError
-        The detector, the images or the annotations cannot be used.
+    DarkDeblurError
+        They are not named, cannot be read, or do not belong together.
     """
     if settings.detector is None or settings.images is None:
         raise CommandError(
@@ -99,7 +100,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
             "module:function and --images FOLDER."
         )
     detector = load_detector(settings.detector)
-    files = _files(settings.images)[: 2 if settings.quick else settings.count]
+    files = find_images(settings.images)[: 2 if settings.quick else settings.count]
     annotated = None if settings.annotations is None else read_annotations(settings.annotations)
     missing = [path.name for path in files if annotated is not None and path.name not in annotated]
     if missing:
@@ -107,17 +108,28 @@ def samples(settings: Settings) -> Iterator[Sample]:
             f"{settings.annotations} has no image named {missing[0]}, which is in "
             f"{settings.images}; add it to the annotations or take it out of the folder."
         )
-    number = 0
+    return detector, files, annotated
+
+
+def samples(settings: Settings) -> Iterator[Sample]:
+    """Run the user's detector on the user's images, blurred and dark, and restored.
+
+    Raises
+    ------
+    CommandError
+        The detector, the images or the annotations cannot be used; see `check_inputs`.
+    """
+    detector, files, annotated = check_inputs(settings)
     for blur in settings.blurs:
-        for path in files:
+        for place, path in enumerate(files):
             scene = _photograph(path)
             for kernel in range(settings.kernels):
-                number += 1
+                number = place * settings.kernels + kernel
                 versions = photograph_versions(scene, blur, number, settings)
                 # The detector gets its images as a person would look at them.
                 shown = {image: shown_photograph(versions[image]) for image in IMAGES}
                 found = {
-                    image: _detected(detector, settings.detector, path.name, shown[image])
+                    image: _detected(detector, f"{settings.detector}", path.name, shown[image])
                     for image in IMAGES
                 }
                 there = found[REFERENCE] if annotated is None else annotated[path.name]
@@ -211,7 +223,7 @@ def detections_of(answer: Answer, shape: tuple[int, int]) -> list[Detection]:
             )
         parts = regionprops(answer.astype(np.int64))
         return [
-            Detection((x0, y0, x1, y1), _MASK_LABEL, 1.0, answer == part.label)
+            Detection((x0, y0, x1, y1), None, 1.0, answer == part.label)
             for part in parts
             for y0, x0, y1, x1 in [part.bbox]
         ]
@@ -301,7 +313,7 @@ def compare(found: Sequence[Detection], there: Sequence[Detection]) -> Score:
         candidates = [
             (overlap(detection, one), place)
             for place, one in enumerate(left)
-            if one.label == detection.label
+            if one.label == detection.label or None in (one.label, detection.label)
         ]
         best, place = max(candidates, default=(0.0, -1))
         if best >= IOU:
@@ -313,15 +325,6 @@ def compare(found: Sequence[Detection], there: Sequence[Detection]) -> Score:
         right / len(there) if there else math.nan,
         sum(overlaps) / right if right else math.nan,
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise CommandError(f"There is no folder {folder}; name one of sharp images with --images.")
-    files = sorted(find_images(folder))
-    if not files:
-        raise CommandError(f"There are no images in {folder}.")
-    return files
 
 
 def _photograph(path: Path) -> NDArray[np.uint8]:

@@ -184,7 +184,8 @@ def photograph_versions(
     blur : float
         Rms radius of the kernel in pixels.
     number : int
-        Number of the sample, from which with the seed the kernel and the noise follow.
+        Number of the scene, from which with the seed the path of its kernel and its noise
+        follow: with another blur it has the same path, larger or smaller.
     settings : Settings
         Seed and model.
 

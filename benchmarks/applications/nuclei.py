@@ -25,7 +25,7 @@ from .images import (
     psf_used,
 )
 
-_FRAMES = 4
+_FRAMES = 3
 _SIDE = 224
 _QUICK_SIDE = 128
 _OUTLINE = (255, 221, 51)
@@ -39,10 +39,8 @@ def human_mitosis() -> Path | None:
 
 def samples(settings: Settings) -> Iterator[Sample]:
     """Measure the objects of rendered frames, and of scikit-image's if it is there."""
-    number = 0
     for blur in settings.blurs:
-        for kind, name, light in frames(settings):
-            number += 1
+        for number, (kind, name, light) in enumerate(frames(settings)):
             versions = micrograph_versions(light, blur, number, settings)
             # As a microscope's images are shown, from the reference's darkest to its brightest.
             black, white = np.percentile(versions[REFERENCE], (0.1, 99.9))

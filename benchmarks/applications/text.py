@@ -30,9 +30,9 @@ from .images import (
 )
 
 # Height of the letters' em in pixels; a small letter is about half as high.
-_FONT_SIZES = (14, 20, 28)
-_PAGES_PER_SIZE = 2
-_PAGE = (200, 368)  # height and width in pixels
+_FONT_SIZES = (16, 24)
+_PAGES_PER_SIZE = 3
+_PAGE = (192, 352)  # height and width in pixels
 _QUICK_PAGE = (100, 200)
 _KERNELS_OF_THE_PHOTOGRAPH = 3
 _PAPER, _INK = 225, 35
@@ -70,10 +70,8 @@ def samples(settings: Settings) -> Iterator[Sample]:
         There is no Tesseract, or it cannot read.
     """
     tesseract()
-    number = 0
     for blur in settings.blurs:
-        for kind, name, page, text in _scenes(settings):
-            number += 1
+        for number, (kind, name, page, text) in enumerate(_scenes(settings)):
             versions = photograph_versions(page, blur, number, settings)
             measured, captions = {}, {}
             for image in IMAGES:

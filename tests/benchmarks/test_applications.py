@@ -257,7 +257,8 @@ def test_masks_are_compared_by_their_pixels():
     hollow[3:7, 3:7] = 0  # of the same box
     one = detections_of(hollow, (20, 20))[0]
     assert overlap(one, found[0]) == pytest.approx(20 / 36)
-    assert overlap(Detection(one.box, "object"), found[0]) == 1
+    assert overlap(Detection(one.box, "cell"), found[0]) == 1
+    assert compare(found, [Detection(one.box, "cell")]).recall == 1
 
 
 @pytest.mark.parametrize("answer", [[((0, 0, 5), "cat", 1.0)], ["cat"], np.zeros((3, 3), np.int8)])
@@ -329,7 +330,10 @@ def test_annotations_are_the_reference(discs, tmp_path, capsys):
         (["detection", "--detector", "nothing", "--images", "."], "takes module:function"),
         (["detection", "--detector", "no.such:thing", "--images", "."], "cannot be imported"),
         (["detection", "--detector", "math:pi", "--images", "."], "is no function"),
-        (["detection", "--detector", "math:floor", "--images", "nowhere"], "no folder nowhere"),
+        (
+            ["detection", "--detector", "math:floor", "--images", "nowhere"],
+            "There is no folder nowhere",
+        ),
         (["nuclei", "--seed", "-1"], "--seed must not be negative"),
         (["nuclei", "--count", "0"], "--count must be at least 1"),
         (["nuclei", "--out", __file__], "is a file"),
