@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 
 import torch
 
-from . import forward, gpu, startup, tiling, train_step
+from . import applications, forward, gpu, startup, tiling, train_step
 
 # A subject is a module with `run(quick, rounds)`, which prints Markdown.
 SUBJECTS = {
@@ -21,8 +22,12 @@ SUBJECTS = {
 
 def main() -> None:
     """Run the subjects that were asked for."""
+    if sys.argv[1:2] == ["applications"]:
+        # Times nothing, and has options of its own.
+        sys.exit(applications.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subject", nargs="*", help=f"{', '.join(SUBJECTS)}; default: all")
+    parser.epilog = "See also: python -m benchmarks applications --help"
     parser.add_argument("--quick", action="store_true", help="small images and few rounds")
     parser.add_argument("--rounds", type=int, help="runs of everything (default: 7, quick: 3)")
     arguments = parser.parse_args()
