@@ -82,7 +82,7 @@ def test_signals_remove_what_is_half_written_and_the_next_run_what_was_killed(tm
     for number in (signal.SIGTERM, signal.SIGHUP):
         with run_until_it_writes(tmp_path) as process:
             process.send_signal(number)
-            assert process.wait(30) == 128 + number
+            assert process.wait(120) == 128 + number
         assert list(tmp_path.iterdir()) == []
     with run_until_it_writes(tmp_path) as process:
         process.kill()

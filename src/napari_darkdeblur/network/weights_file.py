@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..atomic import atomic_write
 from ..errors import DarkDeblurError
@@ -174,7 +174,8 @@ def save_weights(
         raise WeightsError(f"{target} cannot be written: there is no folder {target.parent}.")
     try:
         with atomic_write(target) as part:
-            save_file(tensors, part, metadata={METADATA_KEY: card.model_dump_json()})
+            # Not `save_file`, whose files only their owner may read.
+            part.write_bytes(save(tensors, metadata={METADATA_KEY: card.model_dump_json()}))
     except (OSError, SafetensorError) as error:
         # The library wraps what the system says, such as that the disk is full.
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")

@@ -24,10 +24,10 @@ from .least_squares import (
     rfft2,
 )
 
-# Both from `python -m benchmarks.shake fit` for small-v2, of 129 pictures (training photographs, any
-# blur and noise, 384 pixels a side), rounded. In its ten-fold cross-validation 54 % of the pictures
-# had a kernel of more than 0.85; 96 % of these made their picture better, by 1.7 dB in the mean,
-# the worst made it worse by 1.5 dB. Another model needs another fit.
+# Both from `python -m benchmarks.shake fit` for small-v2 before its last run, rounded: 129 pictures
+# (training photographs, any blur and noise, 384 pixels a side). In its ten-fold cross-validation
+# 54 % of the pictures had a kernel of more than 0.85; 96 % of these made their picture better, by
+# 1.7 dB in the mean, the worst made it worse by 1.5 dB. Another model needs another fit.
 # Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
 CHOICE = {
     "residual": -0.36,

@@ -160,6 +160,13 @@ def test_a_pickle_is_refused_and_never_executed(tmp_path: Path, writer: str):
     assert marker.exists()
 
 
+def test_a_file_can_be_read_by_whom_other_files_can(tmp_path: Path):
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    path = save_weights(tmp_path / "a.safetensors", make_network())
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 @pytest.mark.parametrize(
     ("metadata", "says"),
     [
