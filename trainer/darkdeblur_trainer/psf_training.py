@@ -46,13 +46,14 @@ from .train_state import ExponentialMovingAverage
 
 SIMILAR = 0.85
 _RMS_BOUNDS = (1.5, 3.0, 6.0)
-# What is done to the photographs: any size of blur with any amount of noise, the same in better
+# What is done to the photographs: any size of blur with any amount of noise, larger blur in better
 # light, frames of a microscope, and pictures that are sharp already.
 RECIPE = (
     Degradation(preset="night", share=2.0, moving_object_probability=0.1),
     Degradation(
         preset="night",
         share=2.0,
+        blur_radius=(1.5, 12.0),
         camera_turn_probability=0.05,
         exposure=(0.2, 1.0),
         shot_gain=(1e-5, 1e-3),

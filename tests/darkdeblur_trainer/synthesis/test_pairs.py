@@ -225,6 +225,21 @@ def test_lamps_are_put_into_the_scene_and_leave_streaks():
     assert (pairs.blurred > 0.05).sum() > 2 * (pairs.sharp > 0.05).sum()
 
 
+def test_lamps_have_the_size_that_was_asked_for():
+    settings = {**_noiseless(), "highlight_probability": 1.0, "lamps": 8, "unblurred": 1.0}
+
+    def brightened(radius: float) -> int:
+        night = Degradation(
+            preset="night", exposure=(1, 1), lamp_radius=(radius, radius), **settings
+        )
+        synthesizer = PairSynthesizer([night], seed=0)
+        dark = torch.zeros(16, 3, 128 + 2 * synthesizer.margin, 128 + 2 * synthesizer.margin)
+        return int((synthesizer(dark, range(16)).sharp > 0.5).sum())
+
+    # The area of discs, but for those at the border.
+    assert brightened(12) == pytest.approx(9 * brightened(4), rel=0.25)
+
+
 def test_a_turning_camera_blurs_the_corners_more_than_the_middle():
     settings = {**_noiseless(), "blur_radius": (0.7, 0.7), "camera_turn": (5, 5)}
     turning = settings | {"camera_turn_probability": 0.25}

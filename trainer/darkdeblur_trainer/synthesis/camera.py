@@ -23,8 +23,6 @@ _LUMA = (0.299, 0.587, 0.114)
 # A bright area is a lamp or a reflection if it covers less than this share of its neighbourhood,
 # a square of this side in pixels. A white sky covers all of it.
 _LAMP_SHARE, _LAMP_NEIGHBOURHOOD = 0.12, 65
-# Radii in pixels of the lamps that are put into a scene, from and to.
-_LAMP_RADII = (0.6, 4.0)
 
 
 def blur(light: Tensor, kernels: Tensor) -> Tensor:
@@ -122,13 +120,13 @@ class Camera:
         """Put small round lamps of random colour into the scenes that have highlights."""
         random = SampleRandom(self.seed, indices).uniform(Stream.LAMPS, 1 + 8 * most)
         wanted = (random[:, 0] * (1 + drawn["lamps"].flatten())).floor()
+        smallest, largest = drawn["smallest_lamp"][:, 0], drawn["largest_lamp"][:, 0]
         height, width = light.shape[-2:]
         rows = torch.arange(height, device=light.device, dtype=torch.float32)[None, :, None]
         columns = torch.arange(width, device=light.device, dtype=torch.float32)[None, None, :]
-        low, high = _LAMP_RADII
         for lamp in range(most):
             draw = random[:, 1 + 8 * lamp : 9 + 8 * lamp, None, None].unbind(dim=1)
-            radius = low * (high / low) ** draw[2]
+            radius = smallest * (largest / smallest) ** draw[2]
             distance = torch.hypot(rows - draw[0] * height, columns - draw[1] * width)
             shape = (radius + 0.5 - distance).clamp(0, 1)
             shown = (wanted > lamp).float()[:, None, None] * drawn["highlight"][:, 0]

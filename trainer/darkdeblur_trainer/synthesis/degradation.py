@@ -91,7 +91,10 @@ class Degradation(BaseModel):
     highlight_gain : tuple of float
         Brightness that a white pixel is given, in multiples of white, after the exposure cut.
     lamps : int
-        Largest number of small lamps that are put into the samples that have highlights.
+        Largest number of round lamps that are put into the samples that have highlights: with
+        ``softness`` they are a microscope's beads and nuclei.
+    lamp_radius : tuple of float
+        Radius in pixels of these lamps.
     gaussian_noise : float
         Scale of Gaussian noise: its standard deviation is the absolute value of a normal
         number of this standard deviation (paper, section 2.3.1, which names no figure).
@@ -133,6 +136,7 @@ class Degradation(BaseModel):
     highlight_threshold: Share = 0.9
     highlight_gain: PositiveRange = (1.5, 10.0)
     lamps: Annotated[int, Field(ge=0, le=16)] = 0
+    lamp_radius: PositiveRange = (0.6, 4.0)
     gaussian_noise: Annotated[float, Field(ge=0, le=1)] = 0.02
     shot_gain: PositiveRange | None = None
     read_noise: PositiveRange | None = None

@@ -101,6 +101,8 @@ class SettingsTable:
             "highlight": (draw[5] < field("highlight_probability")).float(),
             "highlight_threshold": field("highlight_threshold"),
             "lamps": field("lamps"),
+            "smallest_lamp": field("lamp_radius", 0),
+            "largest_lamp": field("lamp_radius", 1),
             "highlight_gain": log_uniform("highlight_gain", draw[6]),
             "gaussian_noise": field("gaussian_noise") * absolute_normal,
             "shot_gain": log_uniform("shot_gain", draw[8]),
