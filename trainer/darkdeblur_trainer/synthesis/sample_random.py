@@ -112,10 +112,10 @@ class SampleRandom:
         """Return (B, blocks, 4) whole numbers below 2**24 as float32."""
         index = self.indices[:, None]
         blocks = (count + 3) // 4
-        # 0, 1, 2, ..., but loaded from memory: a compiler for GPUs takes torch.arange for an index
-        # of 32 bits, and the generator's multipliers do not fit those.
-        ones = torch.ones(blocks, dtype=torch.int64, device=self.indices.device)
-        block = (ones.cumsum(dim=0) - 1)[None, :]
+        # 0, 1, 2, ..., but computed with what is loaded from memory: a compiler for GPUs takes
+        # torch.arange alone (and a cumulative sum of ones, which it recognises) for an index of 32
+        # bits, and the generator's multipliers do not fit those.
+        block = torch.arange(blocks, device=self.indices.device) + (index - index)
         words = philox_4x32(
             (
                 block,
