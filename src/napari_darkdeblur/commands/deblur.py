@@ -88,6 +88,7 @@ def add_to(commands: Any) -> None:
         metavar="P",
         help="the blur to be undone: auto finds one kernel in each file and uses it if it is "
         "sure (of a stack in the middle plane, for all); auto-each finds one in each plane; "
+        "auto-grid finds one in each of up to nine parts, for a camera that turned; "
         "motion:LENGTH,ANGLE, disc:RADIUS or gaussian:SIGMA in pixels and degrees; the name of "
         "an image file that holds the kernel (see darkdeblur psf); none: the network finds its "
         f"own way. By default {DEFAULT_PSF} if the model takes kernels, else none",

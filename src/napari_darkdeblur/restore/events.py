@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ..psf import PSF
     from ..rectangle import Rectangle
-    from .psfs import AnyPSF
+    from .psfs import AnyPSF, PSFGrid
     from .tiling.plan import Plan
 
 
@@ -69,6 +69,8 @@ class PSFFound:
         Whether it is good enough to be used: it is a blur, and the confidence is sufficient.
     description : str
         What was found, in words, without a full stop.
+    grid : PSFGrid or None
+        The kernels of the plane's parts, if they were searched, differ and are to be used.
     """
 
     plane: int
@@ -76,6 +78,7 @@ class PSFFound:
     psf: PSF | None
     confident: bool
     description: str
+    grid: PSFGrid | None = None
 
 
 @dataclass(frozen=True)

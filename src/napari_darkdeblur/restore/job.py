@@ -176,7 +176,7 @@ class Job:
         if not self._prepare_where_asked():
             self._go_to_cpu()
         self._check_psf()
-        if self.psf == "auto":
+        if self.psf in ("auto", "auto-grid"):
             self.psf = yield from self._find_psf(view.plane_count // 2)
             self.plan = self._make_plan(self.options)
         each = self.psf == "auto-each"
@@ -318,18 +318,25 @@ class Job:
         assert self.view is not None
         found: PSFFound | None = None
         for event in search_psf(
-            self.view, plane, self.loaded, self.linear_light, self.options.precision, self.stop
+            self.view,
+            plane,
+            self.loaded,
+            self.linear_light,
+            self.options.precision,
+            self.stop,
+            in_parts=self.psf == "auto-grid",
         ):
             if isinstance(event, PSFFound):
                 found = event
             yield event
         assert found is not None
-        for_all = " for all planes" if self.psf == "auto" and self.view.plane_count > 1 else ""
+        once = self.psf != "auto-each" and self.view.plane_count > 1
+        for_all = " for all planes" if once else ""
         follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
         self.view.notes.append(Note(f"{found.description}; {follows}.", "psf"))
         if found.confident:
             self._tell_light()
-        return found.psf if found.confident else None
+        return (found.grid or found.psf) if found.confident else None
 
     def _tell_light(self) -> None:
         """Note, once, what was decided about light: it matters only where a kernel is used."""

@@ -50,9 +50,11 @@ class RestoreOptions:
     psf : PSF, PSFGrid, ndarray, str, or sequence of PSF, PSFGrid or ndarray; optional
         The blur to be undone: a kernel for all planes or, as a sequence, one for each. A text
         is what `parse_psf` takes, or ``"auto"``: the kernel is searched in the middle plane,
-        and used for all if it is found with confidence; with ``"auto-each"`` in each plane. A
-        model that takes no guides cannot use a kernel: one that is given is an error, and
-        ``"auto"`` searches none. The default is none: the network finds its own way.
+        and used for all if it is found with confidence; with ``"auto-each"`` in each plane;
+        with ``"auto-grid"`` in parts of the middle plane, as a camera that also turns about its
+        axis blurs differently from place to place. A model that takes no guides cannot use a
+        kernel: one that is given is an error, and ``"auto"`` searches none. The default is none:
+        the network finds its own way.
     light : {"auto", "srgb", "linear"}
         How values, black 0 and white 1, relate to light, where blur happens: by the sRGB
         curve, as in photographs, or in proportion, as in a microscope's images. ``"auto"`` is

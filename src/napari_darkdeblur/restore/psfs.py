@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Light = Literal["auto", "srgb", "linear"]
 LIGHTS: tuple[Light, ...] = ("auto", "srgb", "linear")
 
-# Searched for, once for all planes or in each.
-Search = Literal["auto", "auto-each"]
+# Searched for: once for all planes, in each, or once in parts of the plane.
+Search = Literal["auto", "auto-each", "auto-grid"]
+SEARCHES: tuple[Search, ...] = ("auto", "auto-each", "auto-grid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +116,8 @@ def as_psf(given: PSFLike) -> GivenPSF:
     Parameters
     ----------
     given : None, PSF, PSFGrid, ndarray, str, or sequence of PSF, PSFGrid or ndarray
-        An array is one kernel, (height, width); a text is ``"auto"``, ``"auto-each"``,
-        ``"none"``, or what `parse_psf` takes; a sequence has a kernel for each plane.
+        An array is one kernel, (height, width); a text is one of `SEARCHES`, ``"none"``, or
+        what `parse_psf` takes; a sequence has a kernel for each plane.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def as_psf(given: PSFLike) -> GivenPSF:
         text = os.fspath(given)
         if text == "none":
             return None
-        return text if text in ("auto", "auto-each") else parse_psf(text)  # type: ignore[return-value]
+        return text if text in SEARCHES else parse_psf(text)
     if isinstance(given, np.ndarray):
         if given.ndim != 2:
             raise PSFError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import queue
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from ..errors import StoppedError
 from ..network import LoadedModel, find_kernel_net
 from ..network.guides import REGULARISATION, deconvolved
 from ..psf.estimation import CONFIDENT, estimate
-from ..psf.kernel import PSF, PSFError
+from ..psf.kernel import PSF, PSFError, similarity
 from ..psf.light import to_light
 from ..psf.network import KernelNet, find_kernels, read_kernel_net
 from .devices import Precision, float32_precision
@@ -26,14 +29,21 @@ from .events import PSFFound, PSFSearch
 from .image.pixels import PixelArray
 from .image.view import ImageView
 from .options import RestoreOptions
-from .psfs import describe_psf, is_linear_light, takes_guides
+from .psfs import AnyPSF, PSFGrid, describe_psf, is_linear_light, kernels_of, takes_guides
 from .tiling.memory import is_out_of_memory
 
 Image = NDArray[np.float32]
+_Found = TypeVar("_Found")
 
 MAX_RADIUS = 32
 # Of larger planes the middle is searched; `estimate` chooses the part of it with most structure.
 _LARGEST = 2048
+# A plane is cut into so many parts each way at most, and each is searched in at least so many
+# pixels of side, as far as there are any.
+_PARTS, _PART_SIDE = 3, 384
+# Kernels of neighbouring parts that are at least so alike are averaged: each was found with errors
+# of its own. If all are so alike to their mean, the shake does not differ.
+_POOLED, _SAME = 0.9, 0.97
 
 
 class ModelRestorer:
@@ -132,6 +142,8 @@ def search_psf(
     linear_light: bool,
     precision: Precision,
     stop: threading.Event,
+    *,
+    in_parts: bool = False,
 ) -> Generator[PSFSearch | PSFFound, None, None]:
     """Search a plane's kernel and judge it.
 
@@ -145,6 +157,8 @@ def search_psf(
         See `ModelRestorer`.
     stop : threading.Event
         When it is set, the search ends soon.
+    in_parts : bool
+        Whether to search parts of the plane, too, for a blur that differs from place to place.
 
     Yields
     ------
@@ -159,12 +173,15 @@ def search_psf(
     planes = view.plane_count
     where = f" in plane ({view.describe(plane)})" if planes > 1 else ""
 
-    def ended(psf: PSF | None, confident: bool, description: str) -> PSFFound:
-        return PSFFound(plane, planes, psf, confident, description + where)
+    def ended(
+        psf: PSF | None, confident: bool, description: str, grid: PSFGrid | None = None
+    ) -> PSFFound:
+        return PSFFound(plane, planes, psf, confident, description + where, grid)
 
-    def run(progress: Callable[[float], None]) -> PSF:
-        read = view.read(plane, _middle(view.height), _middle(view.width))
-        image = np.ascontiguousarray(np.moveaxis(read, 0, -1))
+    def of_part(
+        rows: slice, columns: slice, known: Sequence[PSF], progress: Callable[[float], None]
+    ) -> PSF:
+        image = np.ascontiguousarray(np.moveaxis(view.read(plane, rows, columns), 0, -1))
         device = next(loaded.network.parameters()).device
         with float32_precision(precision, device):
             candidates = learned_candidates(image, linear_light, device)
@@ -173,13 +190,35 @@ def search_psf(
             image,
             ModelRestorer(loaded, linear_light, precision),
             max_radius=MAX_RADIUS,
-            candidates=candidates,
+            candidates=[*known, *candidates],
             linear_light=linear_light,
             progress=progress,
         )
 
+    def run(progress: Callable[[float], None]) -> tuple[PSF, PSFGrid | None]:
+        windows = part_windows(view.height, view.width) if in_parts else [[]]
+        searches = 1 + sum(len(row) for row in windows)
+        done = 0
+
+        def of_search(fraction: float) -> None:
+            progress((done + fraction) / searches)
+
+        whole = of_part(_middle(view.height), _middle(view.width), (), of_search)
+        if searches < 3:  # a single part is the whole
+            return whole, None
+        # Without its confidence, which is about the whole.
+        known = [dataclasses.replace(whole, confidence=None)] if is_sure(whole) else []
+        parts: list[list[PSF]] = []
+        for row in windows:
+            parts.append([])
+            for rows, columns in row:
+                done += 1
+                parts[-1].append(of_part(rows, columns, known, of_search))
+        blur = combined(parts, whole)
+        return (whole, blur) if isinstance(blur, PSFGrid) else (blur, None)
+
     try:
-        psf = yield from _with_progress(run, plane, planes, stop)
+        psf, grid = yield from _with_progress(run, plane, planes, stop)
     except PSFError as error:  # the plane is too small, for instance
         yield ended(None, False, str(error).rstrip("."))
         return
@@ -188,9 +227,91 @@ def search_psf(
             raise
         yield ended(None, False, "Too little memory to search for a shake")
         return
-    sure = psf.confidence is not None and psf.confidence >= CONFIDENT and not psf.is_point
-    found = f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
-    yield ended(psf, sure, found)
+    if grid is not None:
+        extents = [one.extent for row in grid.psfs for one in row]
+        size = f"{min(extents):.0f} to {max(extents):.0f} px"
+        yield ended(psf, True, f"Found a shake that differs over the picture, {size}", grid)
+        return
+    sure = is_sure(psf)
+    yield ended(
+        psf, sure, f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
+    )
+
+
+def is_sure(psf: PSF) -> bool:
+    """Whether a kernel that was found is to be used: it is a blur, and the confidence suffices."""
+    return psf.confidence is not None and psf.confidence >= CONFIDENT and not psf.is_point
+
+
+def part_windows(height: int, width: int) -> list[list[tuple[slice, slice]]]:
+    """Return where the parts of a plane are searched: rows and columns of each, row by row.
+
+    A part is a cell of an even grid of up to 3 × 3, made larger about its middle where it is
+    smaller than 384 pixels.
+    """
+
+    def along(length: int) -> list[slice]:
+        count = min(_PARTS, math.ceil(length / _PART_SIDE))
+        side = min(length, max(_PART_SIDE, math.ceil(length / count)))
+        starts = [round(length * (number + 0.5) / count - side / 2) for number in range(count)]
+        starts = [min(max(start, 0), length - side) for start in starts]
+        return [slice(start, start + side) for start in starts]
+
+    return [[(rows, columns) for columns in along(width)] for rows in along(height)]
+
+
+def combined(parts: Sequence[Sequence[PSF]], whole: PSF) -> AnyPSF:
+    """Return the blur of a plane whose parts were searched.
+
+    Where a part's kernel is not sure, that of the whole plane is taken, or, if that is not sure
+    either, the mean of the parts around. Neighbours that are alike are averaged.
+
+    Parameters
+    ----------
+    parts : sequence of sequence of PSF
+        What was found in each part, row by row.
+    whole : PSF
+        What was found in all of the plane.
+
+    Returns
+    -------
+    PSFGrid or PSF
+        A grid if the kernels differ; ``whole`` if they do not, or if neither it nor half of the
+        parts is sure.
+    """
+    places = {(r, c): psf for r, row in enumerate(parts) for c, psf in enumerate(row)}
+    known = {place: psf for place, psf in places.items() if is_sure(psf)}
+    if is_sure(whole):
+        known = dict.fromkeys(places, whole) | known
+    elif 2 * len(known) < len(places):
+        return whole
+
+    def around(place: tuple[int, int], among: dict[tuple[int, int], PSF]) -> list[PSF]:
+        row, column = place
+        beside = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        return [among[other] for other in beside if other in among]
+
+    while len(known) < len(places):
+        missing = [place for place in places if place not in known]
+        known |= {
+            place: _mean(neighbours) for place in missing if (neighbours := around(place, known))
+        }
+    pooled = {}
+    for place, psf in known.items():
+        alike = [n for n in around(place, known) if similarity(n.kernel, psf.kernel) >= _POOLED]
+        pooled[place] = _mean([psf, *alike])
+    mean = _mean(list(pooled.values()))
+    if all(similarity(psf.kernel, mean.kernel) >= _SAME for psf in pooled.values()):
+        return whole if is_sure(whole) else mean
+    rows = (tuple(pooled[r, c] for c in range(len(row))) for r, row in enumerate(parts))
+    return PSFGrid(tuple(rows), "found")
+
+
+def _mean(psfs: list[PSF]) -> PSF:
+    """Return the mean of kernels, as sure as the least sure of them."""
+    kernels = kernels_of(PSFGrid((tuple(psfs),)))[0]
+    confidence = min(psf.confidence for psf in psfs if psf.confidence is not None)
+    return PSF.from_array(kernels.mean(axis=0), origin="found", confidence=confidence)
 
 
 def _middle(length: int) -> slice:
@@ -199,8 +320,11 @@ def _middle(length: int) -> slice:
 
 
 def _with_progress(
-    run: Callable[[Callable[[float], None]], PSF], plane: int, planes: int, stop: threading.Event
-) -> Generator[PSFSearch, None, PSF]:
+    run: Callable[[Callable[[float], None]], _Found],
+    plane: int,
+    planes: int,
+    stop: threading.Event,
+) -> Generator[PSFSearch, None, _Found]:
     """Run a search in a thread of its own, and tell how far it is."""
     reports: queue.SimpleQueue[float | None] = queue.SimpleQueue()
     given_up = threading.Event()
@@ -210,7 +334,7 @@ def _with_progress(
             raise StoppedError
         reports.put(fraction)
 
-    def over(future: Future[PSF]) -> None:
+    def over(future: Future[_Found]) -> None:
         reports.put(None)
 
     with ThreadPoolExecutor(1, "darkdeblur-psf") as pool:

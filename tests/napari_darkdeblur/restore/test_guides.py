@@ -19,7 +19,7 @@ from scipy import ndimage, signal
 from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel, library, list_models
 from napari_darkdeblur.network.guides import GUIDE_COUNTS, deconvolved
-from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion
+from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion, similarity
 from napari_darkdeblur.psf.network import FORMAT, KernelNet, KernelNetConfig, KernelNetError
 from napari_darkdeblur.restore import (
     Event,
@@ -496,6 +496,83 @@ def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, mon
     assert [e.plane for e in events if isinstance(e, PSFFound)] == [0, 1, 2]
     assert [None if p is None else p.confidence for p in result.psf] == [0.9, None, 0.95]
     np.testing.assert_allclose(output[1], deblur(stack[1], model, "cpu"), atol=1e-6)
+
+
+def found_motion(length: float, angle: float, confidence: float) -> PSF:
+    return PSF(motion(length, angle).kernel, "found", confidence)
+
+
+def test_a_shake_that_differs_is_found_in_parts_of_the_plane(model: LoadedModel, monkeypatch):
+    image = scene(400, 390, 3)
+    sizes: list[tuple[int, int]] = []
+    kernels = iter(
+        [judged(0.9)] + [found_motion(14, angle, 0.95) for angle in (0, 30, 60)]
+        # Not sure of its own: it takes the whole picture's.
+        + [found_motion(20, 90, 0.3)]
+    )  # fmt: skip
+
+    def estimate(image, restorer, *, candidates, progress, **rest):
+        known = [psf for psf in candidates if psf.confidence is None]
+        assert len(known) == (1 if sizes else 0)
+        sizes.append(image.shape[:2])
+        progress(0.5)
+        return next(kernels)
+
+    monkeypatch.setattr(search, "estimate", estimate)
+    output = np.empty_like(image)
+    events, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto-grid")))
+    assert sizes == [(400, 390)] + [(384, 384)] * 4
+    assert [e.fraction for e in events if isinstance(e, PSFSearch)] == pytest.approx(
+        [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    )
+    assert isinstance(result.psf, PSFGrid)
+    angles = [round(psf.direction) for row in result.psf.psfs for psf in row]
+    assert angles == [0, 30, 60, 45]
+    assert result.psf.confidence == 0.9
+    assert "Found a shake that differs over the picture, 14 to 14 px; used." in result.notes
+    np.testing.assert_array_equal(output, deblur(image, model, "cpu", psf=result.psf))
+
+
+def test_parts_that_agree_are_one_and_those_that_are_unsure_are_none():
+    alike = [[found_motion(14, angle, 0.9) for angle in (44, 45)]] * 2
+    whole, unsure = judged(0.95), judged(0.2)
+    assert search.combined(alike, whole) is whole
+    # The whole may be unsure where the parts are not; then it is their mean.
+    mean = search.combined(alike, unsure)
+    assert isinstance(mean, PSF)
+    assert mean.confidence == 0.9
+    assert mean.direction == pytest.approx(44.5, abs=1)
+    assert search.combined([[unsure, unsure], [unsure, judged(0.9)]], unsure) is unsure
+    # A part that knows nothing, in a picture that knows nothing, follows those around it.
+    differing = [[found_motion(14, 0, 0.9), found_motion(14, 60, 0.9)], [unsure, judged(0.9)]]
+    grid = search.combined(differing, unsure)
+    assert isinstance(grid, PSFGrid)
+    expected = (found_motion(14, 0, 0.9).padded(17) + judged(0.9).padded(17)) / 2
+    assert similarity(grid.psfs[1][0].kernel, expected) > 0.99
+
+
+def test_neighbouring_parts_that_are_alike_are_averaged():
+    row = [found_motion(14, 45, 0.9), found_motion(14, 47, 0.9), found_motion(14, 120, 0.9)]
+    grid = search.combined([row], judged(0.9))
+    assert isinstance(grid, PSFGrid)
+    first, second, third = grid.psfs[0]
+    assert first.direction == pytest.approx(46, abs=0.5)
+    np.testing.assert_allclose(first.kernel, second.kernel, atol=1e-6)
+    assert third.direction == pytest.approx(120, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (300, [(0, 300)]),
+        (384, [(0, 384)]),
+        (500, [(0, 384), (116, 500)]),
+        (1200, [(0, 400), (400, 800), (800, 1200)]),
+    ],
+)
+def test_parts_cover_the_plane(length: int, expected: list[tuple[int, int]]):
+    windows = search.part_windows(length, 100)
+    assert [(rows.start, rows.stop) for ((rows, _),) in windows] == expected
 
 
 def test_a_search_ends_when_it_is_stopped_or_given_up(model: LoadedModel, monkeypatch):
