@@ -324,13 +324,13 @@ class Job:
             self.linear_light,
             self.options.precision,
             self.stop,
-            in_parts=self.psf == "auto-grid",
+            in_parts=self.options.known_psf == "auto-grid",
         ):
             if isinstance(event, PSFFound):
                 found = event
             yield event
         assert found is not None
-        once = self.psf != "auto-each" and self.view.plane_count > 1
+        once = self.options.known_psf != "auto-each" and self.view.plane_count > 1
         for_all = " for all planes" if once else ""
         follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
         self.view.notes.append(Note(f"{found.description}; {follows}.", "psf"))
