@@ -228,9 +228,10 @@ def search_psf(
         yield ended(None, False, "Too little memory to search for a shake")
         return
     if grid is not None:
-        extents = [one.extent for row in grid.psfs for one in row]
-        size = f"{min(extents):.0f} to {max(extents):.0f} px"
-        yield ended(psf, True, f"Found a shake that differs over the picture, {size}", grid)
+        extents = [round(one.extent) for row in grid.psfs for one in row]
+        size = " to ".join(str(extent) for extent in sorted({min(extents), max(extents)}))
+        text = f"Found a shake of {size} px that differs over the picture, {grid.origin}"
+        yield ended(psf, True, text, grid)
         return
     sure = is_sure(psf)
     yield ended(
@@ -281,6 +282,7 @@ def combined(parts: Sequence[Sequence[PSF]], whole: PSF) -> AnyPSF:
     """
     places = {(r, c): psf for r, row in enumerate(parts) for c, psf in enumerate(row)}
     known = {place: psf for place, psf in places.items() if is_sure(psf)}
+    origin = f"in {len(known)} of {len(places)} parts by itself"
     if is_sure(whole):
         known = dict.fromkeys(places, whole) | known
     elif 2 * len(known) < len(places):
@@ -304,7 +306,7 @@ def combined(parts: Sequence[Sequence[PSF]], whole: PSF) -> AnyPSF:
     if all(similarity(psf.kernel, mean.kernel) >= _SAME for psf in pooled.values()):
         return whole if is_sure(whole) else mean
     rows = (tuple(pooled[r, c] for c in range(len(row))) for r, row in enumerate(parts))
-    return PSFGrid(tuple(rows), "found")
+    return PSFGrid(tuple(rows), origin)
 
 
 def _mean(psfs: list[PSF]) -> PSF:

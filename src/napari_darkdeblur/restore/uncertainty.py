@@ -208,12 +208,12 @@ class _SelfEnsemble:
 
     def _own_psf(
         self, psf: GivenPSF, plane: int, rows: slice, columns: slice
-    ) -> AnyPSF | Literal["auto"] | None:
+    ) -> AnyPSF | Literal["auto", "auto-grid"] | None:
         """Return the region's blur, or how to find it."""
         if psf is None or isinstance(psf, PSF):
             return psf
         if isinstance(psf, str):
-            return "auto"
+            return "auto-grid" if psf == "auto-grid" else "auto"  # of a single plane, once
         own = psf_of_plane(psf, plane, self._axes.plane_count)
         if isinstance(own, PSF):
             return own
@@ -299,7 +299,7 @@ def _restore_versions(
                 yield PlaneDone(number, count, str(version))
         if ended.status != "done":
             break
-        if psf == "auto":  # the other versions have the same blur, turned
+        if isinstance(psf, str):  # the other versions have the same blur, turned
             assert not isinstance(ended.psf, tuple)
             psf = known = ended.psf
         ended = dataclasses.replace(ended, psf=known)

@@ -117,7 +117,7 @@ class Camera:
     def _add_lamps(
         self, light: Tensor, drawn: dict[str, Tensor], indices: Tensor, most: int
     ) -> Tensor:
-        """Put small round lamps of random colour into the scenes that have highlights."""
+        """Put round lamps of random colour into the scenes that have highlights."""
         random = SampleRandom(self.seed, indices).uniform(Stream.LAMPS, 1 + 8 * most)
         wanted = (random[:, 0] * (1 + drawn["lamps"].flatten())).floor()
         smallest, largest = drawn["smallest_lamp"][:, 0], drawn["largest_lamp"][:, 0]
