@@ -45,12 +45,14 @@ DEGRADATIONS = (
         moving_object_probability=0.25,
     ),
     Degradation(preset="unblurred", share=1, shot_gain=(2e-5, 1e-2), read_noise=(1e-4, 1e-2)),
-    Degradation(preset="microscopy", share=0.75),
+    Degradation(preset="microscopy", share=1.5, softness=(0.0, 2.0)),
+    Degradation(preset="microscopy", share=1.5, gamma=(1.0, 3.0), softness=(0.0, 4.0)),
 )  # fmt: skip
 # Which of the features speak for a kernel and which against it.
 SIGNS = {
     "residual": -1, "against_plain": -1, "spectrum": 1, "sharpness": 1, "quadrants": 1,
     "worst_quadrant": 1, "agreement": 1, "seconded": 1, "network_confidence": 1,
+    "round_microscope": -1,
 }  # fmt: skip
 SIDE = 384  # the whole of such a picture is searched
 MAX_RADIUS = 32
@@ -110,6 +112,8 @@ def collect(arguments: argparse.Namespace) -> None:
             search = Search(blurred, restorer, linear_light=linear_light)
             learned = learned_candidates(blurred, linear_light, device)
             candidates = search.candidates(MAX_RADIUS, learned)
+            best = max(candidates, key=lambda candidate: candidate.score, default=None)
+            kernels = [search.polished(best)] if best else []
             seconds = time.perf_counter() - start
             plain = psnr(restorer.blind(blurred), sharp)
             thorough = restorer.can_be_thorough
@@ -125,6 +129,7 @@ def collect(arguments: argparse.Namespace) -> None:
                 "plain": plain,
                 "true": true,
                 "seconds": seconds,
+                "auto": plain,
                 "candidates": [
                     {
                         "psnr": psnr(candidate.restored, sharp),
@@ -135,6 +140,9 @@ def collect(arguments: argparse.Namespace) -> None:
                     for candidate in candidates
                 ],
             }
+            for polished in kernels:
+                restored = restorer.guided(blurred, polished, thorough=thorough)
+                line["auto"] = psnr(restored, sharp)
             file.write(json.dumps(line) + "\n")
             file.flush()
 
@@ -266,7 +274,7 @@ def table(arguments: argparse.Namespace) -> None:
             odds = log_odds(best["features"]) if best else -math.inf
             blurred = best is not None and best.get("peak", 0.0) <= POINT
             trusted.append(blurred and 1 / (1 + math.exp(-odds)) >= CONFIDENT)
-            auto.append(best["psnr"] if best and trusted[-1] else line["plain"])
+            auto.append(line["auto"] if trusted[-1] else line["plain"])
         gain = np.array([a - line["plain"] for a, line in zip(auto, lines, strict=True)])
         mean = {
             key: np.mean([line[key] - line["input"] for line in lines]) for key in ("plain", "true")
@@ -300,7 +308,7 @@ def main() -> None:
     step.set_defaults(run=collect)
     step = steps.add_parser("fit", help="fit the confidence")
     step.add_argument("file", type=Path)
-    step.add_argument("--ridge", type=float, default=15.0)
+    step.add_argument("--ridge", type=float, default=8.0)
     step.set_defaults(run=fit)
     step = steps.add_parser("table", help="what `auto` gains")
     step.add_argument("file", type=Path)

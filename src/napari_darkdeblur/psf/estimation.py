@@ -48,8 +48,9 @@ _GROWTH = 1.3
 POINT = 0.6
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
-# The winner is refined once more. What it becomes resembles it at least so much, or is not taken.
-_STILL_ALIKE = 0.75
+# The winner is refined once more. What it becomes is at least so much like it, and its rms radius
+# at least so many times the winner's, or it is not taken.
+_STILL_ALIKE, _STILL_AS_LARGE = 0.75, 0.95
 
 
 class Restorer(Protocol):
@@ -240,7 +241,7 @@ class Search:
         if best.kernel.max() > POINT:
             return PSF(best.kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
-        return PSF(self._polished(best), best.origin, confidence)
+        return PSF(self.polished(best), best.origin, confidence)
 
     def candidates(self, max_radius: int, given: Iterable[PSF] = ()) -> list[Candidate]:
         """Return kernels at full scale, each with what speaks for it.
@@ -281,7 +282,8 @@ class Search:
                 early.append((improved, psf.origin, starts[0]))
         if not early:
             return []
-        self.early = self._judged(half, half, early, [kernel for kernel, _, _ in early])
+        judge = self._judge(half, half)
+        self.early = self._judged(judge, early, [kernel for kernel, _, _ in early])
 
         full = Level.of(self.light, self.saturated, 1.0, self.linear_light)
         best, *others = _distinct(self.early)
@@ -296,26 +298,26 @@ class Search:
         ]
         # As they were drawn: finding them needed no network.
         final += [(psf.kernel.copy(), psf.origin, starts[0]) for psf in drawn[:2]]
-        return self._judged(full, half, final, [candidate.kernel for candidate in self.early])
+        judge = self._judge(full, half)
+        return self._judged(judge, final, [candidate.kernel for candidate in self.early])
+
+    def _judge(self, level: Level, half: Level) -> Judge:
+        return Judge(level, to_light(self._blind(level.image), self.linear_light), half)
 
     def _judged(
-        self,
-        level: Level,
-        half: Level,
-        found: list[tuple[Kernel, str, _Start]],
-        others: list[Kernel],
+        self, judge: Judge, found: list[tuple[Kernel, str, _Start]], others: list[Kernel]
     ) -> list[Candidate]:
         """Restore with kernels, and judge them, also by how alike others at half scale are."""
-        plain = self._blind(level.image)
-        judge = Judge(level, to_light(plain, self.linear_light), half)
         result = []
         for kernel, origin, start in found:
             thorough = self.restorer.can_be_thorough
-            restored = self._guided(level.image, kernel, thorough=thorough)
+            restored = self._guided(judge.level.image, kernel, thorough=thorough)
             features = judge.features(kernel, to_light(restored, self.linear_light))
-            at_half = kernel if level is half else rescaled(kernel, _HALF)
+            at_half = kernel if judge.level is judge.half else rescaled(kernel, _HALF)
             alike = sorted(similarity(at_half, other) for other in others)
             features["agreement"] = float(np.median(alike))
+            # A microscope's round kernel may be no blur, but how soft its optics make everything.
+            features["round_microscope"] = 0.0 if self.linear_light else features["roundness"]
             # The most alike is the kernel itself, or what it was refined from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
             # What a learned estimator thinks of its own kernels, for those that resemble them.
@@ -331,19 +333,29 @@ class Search:
             )
         return result
 
-    def _polished(self, candidate: Candidate) -> Kernel:
-        """Solve for a kernel of full scale once more, from the best restoration that it gives.
+    def polished(self, candidate: Candidate) -> Kernel:
+        """Solve for a candidate's kernel once more, from the best restoration that it gives.
 
         Once: from then on it is fitted to what is wrong with the restoration.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            One of `candidates`.
+
+        Returns
+        -------
+        ndarray
+            (K, K) new kernel; the candidate's, unless the new one `is_refinement` of it.
         """
         if not self.restorer.can_be_thorough:
             return candidate.kernel
         level = Level.of(self.light, self.saturated, 1.0, self.linear_light)
         start = replace(candidate.start, caution=1.0, even=True)
-        polished = self._improved(level, candidate.kernel, start, _SHARE, 1, thorough=True)
-        if polished is None or similarity(polished, candidate.kernel) < _STILL_ALIKE:
+        kernel = self._improved(level, candidate.kernel, start, _SHARE, 1, thorough=True)
+        if kernel is None or not is_refinement(kernel, candidate.kernel):
             return candidate.kernel
-        return polished
+        return kernel
 
     def _improved(
         self,
@@ -435,6 +447,16 @@ class Search:
                     return None
                 kernel = fitted(centred(solved), radius)
         return None if kernel is None else centred(kernel)
+
+
+def is_refinement(kernel: Kernel, before: Kernel) -> bool:
+    """Whether a kernel that was solved for from the restoration with another improves on that.
+
+    It must be alike, and not smaller: what blur the restoration leaves is missing from the kernel.
+    """
+    radius, radius_before = (PSF(one, "").rms_radius for one in (kernel, before))
+    alike = similarity(kernel, before) >= _STILL_ALIKE
+    return alike and radius >= _STILL_AS_LARGE * radius_before
 
 
 def _part_to_search(image: Image, linear_light: bool) -> Image:

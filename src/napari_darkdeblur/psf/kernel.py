@@ -154,6 +154,16 @@ class PSF:
         return -math.degrees(angle) % 180  # rows count downwards
 
     @property
+    def roundness(self) -> float:
+        """Extent across the main direction over the extent along it, as rms values.
+
+        1 for a disc or a Gaussian, near 0 for a straight motion. A pixel has the width of a pixel,
+        so a point is round, too.
+        """
+        across, along = np.linalg.eigvalsh(_covariance(self.kernel)) + 1 / 12
+        return math.sqrt(max(float(across), 0.0) / float(along))
+
+    @property
     def is_point(self) -> bool:
         """Whether there is no blur to speak of: an RMS radius below half a pixel."""
         return self.rms_radius < 0.5

@@ -41,6 +41,8 @@ _LARGEST = 2048
 # A plane is cut into so many parts each way at most, and each is searched in at least so many
 # pixels of side, as far as there are any.
 _PARTS, _PART_SIDE = 3, 384
+# Kernels that are rounder may be the softness of a microscope's optics, see `PSF.roundness`.
+_ROUND = 0.8
 # Kernels of neighbouring parts that are at least so alike are averaged: each was found with errors
 # of its own. If all are so alike to their mean, the shake does not differ.
 _POOLED, _SAME = 0.9, 0.97
@@ -234,9 +236,10 @@ def search_psf(
         yield ended(psf, True, text, grid)
         return
     sure = is_sure(psf)
-    yield ended(
-        psf, sure, f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
-    )
+    text = f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
+    if not (sure or linear_light or psf.is_point) and psf.roundness > _ROUND:
+        text += "; what looks like one is round, and may be how soft the optics are"
+    yield ended(psf, sure, text)
 
 
 def is_sure(psf: PSF) -> bool:

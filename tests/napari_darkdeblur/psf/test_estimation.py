@@ -15,7 +15,7 @@ from napari_darkdeblur.psf import (
     motion,
     similarity,
 )
-from napari_darkdeblur.psf.estimation import CONFIDENT, _part_to_search
+from napari_darkdeblur.psf.estimation import CONFIDENT, _part_to_search, is_refinement
 from napari_darkdeblur.psf.least_squares import blurred, noise_level, resized
 from napari_darkdeblur.psf.light import to_light, to_values
 
@@ -113,6 +113,19 @@ def test_the_winner_is_refined_once_more_by_what_the_model_does_best():
         for able in (False, True)
     )  # fmt: skip
     assert similarity(thorough.kernel, true.kernel) > similarity(quick.kernel, true.kernel) + 0.01
+
+
+@pytest.mark.parametrize(
+    ("refined", "taken"),
+    [
+        pytest.param(motion(17, 33), True, id="turned-a-little"),
+        pytest.param(motion(19, 35), True, id="longer"),
+        pytest.param(motion(15, 35), False, id="shrunk"),
+        pytest.param(motion(17, 80), False, id="another"),
+    ],
+)
+def test_a_kernel_that_shrinks_when_it_is_refined_is_not_taken(refined, taken):
+    assert is_refinement(refined.kernel, motion(17, 35).kernel) is taken
 
 
 def test_a_given_candidate_that_is_right_is_taken():

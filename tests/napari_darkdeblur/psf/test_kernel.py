@@ -93,6 +93,15 @@ def test_the_background_is_removed_on_request():
     assert similarity(PSF.from_array(noisy).kernel, true) < 0.5
 
 
+def test_discs_are_round_and_straight_motions_are_not():
+    assert disc(5).roundness == pytest.approx(1, abs=0.01)
+    assert gaussian(2).roundness == pytest.approx(1, abs=0.01)
+    assert PSF(np.ones((1, 1), np.float32), "").roundness == 1
+    for angle in (0, 30, 90):
+        assert motion(30, angle).roundness < 0.1
+    assert motion(30, 10).roundness < motion(6, 10).roundness < 0.5
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".png"])
 def test_files_keep_the_kernel(tmp_path, suffix):
     psf = PSF.from_array(hook())

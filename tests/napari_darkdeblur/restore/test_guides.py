@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import ndimage, signal
+from skimage import data
 
 from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel, library, list_models
@@ -471,6 +472,17 @@ def test_what_is_not_sure_is_not_used(model: LoadedModel, unsure: PSF, monkeypat
     assert "No single shake found; restored without." in result.notes
     assert not any("light" in note for note in result.notes)
     np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
+
+
+def test_a_cell_that_is_soft_by_its_optics_is_not_taken_for_shaken():
+    cell = ndimage.gaussian_filter(data.cell()[150:406, 150:406] / 255, 1.5)
+    cell = 0.05 + 0.8 * (cell - cell.min()) / (cell.max() - cell.min())
+    cell += 0.004 * np.random.default_rng(0).normal(size=cell.shape)
+    options = RestoreOptions(device="cpu", axes="YX", value_range=(0, 1))
+    *_, found = find_psf(cell.astype(np.float32), options)
+    assert isinstance(found, PSFFound)
+    assert not found.confident
+    assert "round, and may be how soft the optics are" in found.description
 
 
 def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, monkeypatch):
