@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur.imagefiles import read_image
@@ -210,9 +210,43 @@ def fitted_confidence(x: NDArray[Any], gain: NDArray[Any], ridge: float) -> NDAr
     return np.concatenate([[found[0] - slopes @ mean], slopes])
 
 
+def fit_one(lines: list[dict[str, Any]], name: str) -> None:
+    """Fit one coefficient of the confidence, the others kept, where its feature is not zero."""
+    lines = [line for line in lines if any(c["features"][name] for c in line["candidates"])]
+    gain = np.array([c["psnr"] - line["plain"] for line in lines for c in line["candidates"]])
+    weight, better = np.clip(np.abs(gain), 0.05, 1.0), gain > 0
+    others = {key: value for key, value in CONFIDENCE.items() if key != name}
+    odds = design(lines, others) @ np.array([*others.values()])
+    feature = design(lines, [name])[:, 0]
+
+    def loss(coefficient: float) -> float:
+        found = odds + coefficient * feature
+        return float(weight @ np.logaddexp(0, np.where(better, -found, found)))
+
+    fitted = float(minimize_scalar(loss).x)
+    print(f"# {len(lines)} pictures, {len(gain)} candidates")
+    for coefficient in (0.0, fitted):
+        gains = []
+        for line in lines:
+            best = max(line["candidates"], key=lambda c: preference(c["features"]))
+            sum_of_others = sum(v * best["features"].get(key, 1.0) for key, v in others.items())
+            sure = sum_of_others + coefficient * best["features"][name] > math.log(
+                CONFIDENT / (1 - CONFIDENT)
+            )
+            gains += [best["psnr"] - line["plain"]] if sure and best["peak"] <= POINT else []
+        worse = sum(value < -0.1 for value in gains)
+        print(
+            f"# {name} {coefficient:+.2f}: {len(gains)} trusted, {worse} of them worse by more "
+            f"than 0.1 dB, worst {min(gains, default=0.0):+.2f} dB"
+        )
+
+
 def fit(arguments: argparse.Namespace) -> None:
     """Fit choice and confidence, check them on pictures left out, print the coefficients."""
     lines = [line for line in read(arguments.file) if line["candidates"]]
+    if arguments.only is not None:
+        fit_one(lines, arguments.only)
+        return
     gain = np.array([c["psnr"] - line["plain"] for line in lines for c in line["candidates"]])
     group = np.repeat(np.arange(len(lines)), [len(line["candidates"]) for line in lines])
     for_choice, for_confidence = design(lines, CHOICE), design(lines, CONFIDENCE)
@@ -308,7 +342,8 @@ def main() -> None:
     step.set_defaults(run=collect)
     step = steps.add_parser("fit", help="fit the confidence")
     step.add_argument("file", type=Path)
-    step.add_argument("--ridge", type=float, default=8.0)
+    step.add_argument("--ridge", type=float, default=15.0)
+    step.add_argument("--only", metavar="FEATURE", help="fit its coefficient, the others kept")
     step.set_defaults(run=fit)
     step = steps.add_parser("table", help="what `auto` gains")
     step.add_argument("file", type=Path)
