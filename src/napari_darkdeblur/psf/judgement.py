@@ -27,10 +27,10 @@ from .least_squares import (
 # Both from `python -m benchmarks.shake fit` for small-v2, rounded: 160 pictures (training
 # photographs, any blur and noise, 384 pixels a side). In its ten-fold cross-validation 68 % of the
 # pictures had a kernel of more than 0.85; 95 % of these made their picture better, by 2.8 dB in the
-# mean, the worst made it worse by 1.1 dB. `round_microscope` was fitted later, to 49 frames that are
-# soft by their optics, with the rest kept (`--only`): without it 37 of these had a kernel of more
-# than 0.85, and 11 lost up to 12 dB by kernels that were not there; with it 6 have one, and none
-# loses. Another model needs another fit.
+# mean, the worst made it worse by 1.1 dB. `round_microscope` was fitted later, to 49 frames that
+# are soft by their optics, with the rest kept (`--only`): without it 37 of these had a kernel of
+# more than 0.85, and 11 lost up to 12 dB by kernels that were not there; with it 6 have one, and
+# none loses. Another model needs another fit.
 # Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
 CHOICE = {
     "residual": -0.11,
