@@ -190,6 +190,19 @@ class RestorationNetwork(nn.Module):
         """
         return run_stages(self.stages(), image)[0]
 
+    @torch.no_grad()
+    def _start_near_identity(self) -> None:
+        """Make the first residual small, and as dark as the image is.
+
+        With biases a random network adds the same error to a black image as to a bright one, and
+        the first thousand steps go into taking it away again.
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif name.endswith("head.weight"):
+                parameter.mul_(0.1)
+
 
 class _Stem(Stage):
     """The first convolution: cheap enough never to store what it makes."""
