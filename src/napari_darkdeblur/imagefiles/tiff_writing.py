@@ -50,17 +50,9 @@ _IMAGEJ_UNITS = {
     "micron": 1e-4, "microns": 1e-4, "mm": 0.1, "cm": 1.0, "inch": CM_PER_INCH,
 }  # fmt: skip
 
-
-_OME_TYPES = {
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "int16": "int16",
-    "float32": "float",
-    "float64": "double",
-    "int8": "int8",
-    "int32": "int32",
-    "uint32": "uint32",
-}
+# What OME calls numpy's types.
+_OME_TYPES = {name: name for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32")}
+_OME_TYPES |= {"float32": "float", "float64": "double"}
 _PIXELS = re.compile(r"<((?:[\w.-]+:)?)Pixels\b[^>]*>")
 _TIFF_DATA = re.compile(
     r"<((?:[\w.-]+:)?)TiffData\b(?:[^>]*/>|[^>]*[^>/]>.*?</\1TiffData\s*>|>.*?</\1TiffData\s*>)",
