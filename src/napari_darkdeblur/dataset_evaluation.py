@@ -20,6 +20,7 @@ from .atomic import atomic_write, write_csv_rows
 from .datasets import LAYOUTS, Dataset, DatasetPair, images_by_stem
 from .errors import DarkDeblurError, sentence_of
 from .evaluation import EvaluationError
+from .text_tables import format_markdown
 
 if TYPE_CHECKING:
     from .metrics.lpips import LPIPS
@@ -512,25 +513,6 @@ def table_cells(summaries: Sequence[DatasetSummary], *, intervals: bool) -> list
             cells.append(text)
         lines.append(cells)
     return lines
-
-
-def format_aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Return a table with aligned columns for a terminal."""
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    )
-
-
-def format_markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    head, *lines = cells
-    marks = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, marks, *lines))
 
 
 def write_results(folder: Path, results: Results, conventions: dict[str, Any]) -> list[Path]:

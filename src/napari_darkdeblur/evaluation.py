@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .atomic import write_csv_rows
 from .errors import DarkDeblurError, sentence_of
 from .filejobs import image_files, is_image_folder
+from .text_tables import format_aligned
 
 if TYPE_CHECKING:
     from .restore import ImageView
@@ -232,11 +233,7 @@ def _block(lines: Sequence[tuple[str, dict[str, float]]], labels: Sequence[str])
     for name, numbers in lines:
         values = (metric_of(label).text(numbers.get(label, np.nan)) for label in labels)
         cells.append([name, *values])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(labels) + 1)]
-    return "\n".join(
-        "  ".join([f"{name:<{widths[0]}}", *map(str.rjust, values, widths[1:])])
-        for name, *values in cells
-    )
+    return format_aligned(cells, names=1)
 
 
 def _view(path: Path, axes: str | None, limits: Limits | None, closing: ExitStack) -> ImageView:

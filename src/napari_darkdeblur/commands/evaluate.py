@@ -190,13 +190,12 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
         EvaluationSettings,
         Results,
         evaluate,
-        format_aligned,
-        format_markdown,
         summarize,
         table_cells,
         write_contact_sheet,
         write_results,
     )
+    from ..text_tables import format_aligned, format_markdown
 
     for option in ("range", "axes", "csv"):
         if getattr(arguments, option) is not None:
