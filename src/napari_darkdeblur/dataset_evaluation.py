@@ -275,13 +275,15 @@ def read_pixels(path: Path) -> Pixels:
     return colour
 
 
+def as_unit_range(pixels: Pixels) -> NDArray[np.float64]:
+    """Return an image in double precision, the greatest value of integers as 1, floats as is."""
+    values = pixels.astype(np.float64)
+    return values / np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else values
+
+
 def as_eight_bit(pixels: Pixels) -> NDArray[np.float64]:
     """Return what an 8-bit file of an image would hold, in 0..1."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        values = pixels.astype(np.float64) / np.iinfo(pixels.dtype).max
-    else:
-        values = pixels.astype(np.float64)
-    rounded: NDArray[np.float64] = np.rint(np.clip(values, 0, 1) * 255) / 255
+    rounded: NDArray[np.float64] = np.rint(np.clip(as_unit_range(pixels), 0, 1) * 255) / 255
     return rounded
 
 
