@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..weights import AUTO_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ..network import LoadedModel
-    from ..restore import Precision, ValueRange, ValueRangeError
+    from ..restore import Precision, PSFFound, RestoreOptions, ValueRange, ValueRangeError
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +114,27 @@ def chosen_model(arguments: argparse.Namespace, pixels: int | None = None) -> Lo
 def device_of(model: LoadedModel) -> str:
     """Return the name of the device that a model is on."""
     return str(next(model.network.parameters()).device)
+
+
+def search_psf(
+    image: Any, options: RestoreOptions, name: str, *, plane: int | None = None, leave: bool = False
+) -> PSFFound:
+    """Search the kernel of a plane, see `find_psf`, with a progress bar of this name.
+
+    ``leave`` says whether the bar stays when the search is over.
+    """
+    from tqdm import tqdm
+
+    from ..restore import PSFFound, find_psf
+
+    layout = "{l_bar}{bar}| [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=leave) as bar:
+        for event in find_psf(image, options, plane=plane):
+            if isinstance(event, PSFFound):
+                found = event
+            else:
+                bar.update(event.fraction - bar.n)
+    return found
 
 
 def count(number: int, thing: str) -> str:
