@@ -187,18 +187,10 @@ class FileArray(_LazyArray):
     def _blocks(
         self, ranges: tuple[range, ...]
     ) -> Iterator[tuple[tuple[Any, ...], int, tuple[int, ...], int]]:
-        """Yield pieces of the file that are read or written at once.
+        """Yield pieces of the file that are read or written at once: index, start, strides, length.
 
-        Yields
-        ------
-        index : tuple of int
-            The piece's place in the result: positions along its first axes.
-        start : int
-            Where in the file it begins.
-        strides : tuple of int
-            Of the result's other axes in the piece.
-        length : int
-            Bytes from the first value to the end of the last one.
+        The index says where along the result's first axes the piece belongs, start and length
+        (bytes) where it is in the file, and strides how the result's other axes lie in it.
         """
         if not all(ranges):
             return

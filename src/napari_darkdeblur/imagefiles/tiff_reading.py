@@ -65,7 +65,7 @@ def open_tiff(path: Path, closing: ExitStack, series: int | None = None) -> Imag
     closing : contextlib.ExitStack
         Closes the files at its end.
     series : int, optional
-        Which image of several to read, from 0; see `_choose_series`.
+        Which image of several to read, from 0; see `open_image`.
 
     Returns
     -------
@@ -137,10 +137,9 @@ def _bits(page: Any) -> int | None:
 
 
 def _choose_series(path: Path, tiff: Any, number: int | None) -> tuple[Any, tuple[str, ...]]:
-    """Return one of the images in a file, each of which may have many pages, and a note.
+    """Return one of a file's images, see `open_image`, and a note.
 
-    Thumbnails and the smaller images of a pyramid do not count. Of several images the first
-    is meant in OME-TIFF, else the largest: cameras put small previews first.
+    Of several the first is meant in OME-TIFF, else the largest: cameras put small previews first.
     """
     first = tiff.pages.first
     names = re.findall(r'FileName\s*=\s*"([^"]*)"', first.description or "")

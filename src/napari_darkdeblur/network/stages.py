@@ -229,16 +229,7 @@ class _Stem(Stage):
 class _BlockStage(Stage):
     """A dense-attention block; subclasses add what follows it before the next one.
 
-    Parameters
-    ----------
-    net : DarkDeblurNet
-        Network that the stage is a part of.
-    path : {"encoder", "decoder"}
-        Path that the block is on.
-    level : int
-        Level of the block, 0 the finest.
-    index : int
-        Number of blocks before it on that level.
+    Level 0 is the finest, and ``index`` counts the blocks of a level from 0.
     """
 
     def __init__(self, net: DarkDeblurNet, path: _Path, level: int, index: int) -> None:
@@ -287,10 +278,7 @@ class _EncoderStage(_BlockStage):
 class _DecoderStage(_BlockStage):
     """The last block of a level, the upsampling to the next finer one, and its skip.
 
-    Parameters
-    ----------
-    net, path, level
-        See `_BlockStage`; the coarsest level's blocks are the encoder's.
+    The coarsest level's blocks are the encoder's.
     """
 
     def __init__(self, net: DarkDeblurNet, path: _Path, level: int) -> None:
