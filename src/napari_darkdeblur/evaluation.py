@@ -189,24 +189,6 @@ def format_table(rows: Sequence[PlaneMeasurement]) -> str:
     return "\n\n".join([_block(lines, judged), _block(lines, described), note])
 
 
-def check_csv(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write a table where it cannot be.
-
-    Raises
-    ------
-    EvaluationError
-        There is a file already, or no folder for it.
-    """
-    if path.is_dir():
-        raise EvaluationError(f"{path} is a folder; name the file to write.")
-    if not path.parent.is_dir():
-        raise EvaluationError(f"There is no folder {path.parent} to write {path.name} to.")
-    if path.exists() and not overwrite:
-        raise EvaluationError(
-            f"{path} would be overwritten; choose another place or pass --overwrite."
-        )
-
-
 def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     """Write a table for programs: a line for each plane, all digits, no means.
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import CommandError
 from ..weights import AUTO_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -84,6 +85,24 @@ def complaint_about_range(source: Path, error: ValueRangeError) -> str:
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add ``--overwrite``."""
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before the work, a file that could not be written after it.
+
+    Raises
+    ------
+    CommandError
+        There is a file already, or no folder for it.
+    """
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder; name the file to write.")
+    if not path.parent.is_dir():
+        raise CommandError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.exists() and not overwrite:
+        raise CommandError(
+            f"{path} would be overwritten; choose another place or pass --overwrite."
+        )
 
 
 def parse_limits(

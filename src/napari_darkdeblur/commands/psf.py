@@ -13,6 +13,7 @@ from .options import (
     add_model_options,
     add_overwrite,
     add_range_and_axes,
+    check_target,
     complaint_about_range,
     search_psf,
 )
@@ -118,14 +119,7 @@ def _check_targets(arguments: argparse.Namespace) -> None:
             continue
         if path.suffix.lower() not in endings:
             raise CommandError(f"{path} must end in {' or '.join(endings)}.")
-        if path.is_dir():
-            raise CommandError(f"{path} is a folder; name the file to write.")
-        if not path.parent.is_dir():
-            raise CommandError(f"There is no folder {path.parent} to write {path.name} to.")
-        if path.exists() and not arguments.overwrite:
-            raise CommandError(
-                f"{path} would be overwritten; choose another place or pass --overwrite."
-            )
+        check_target(path, overwrite=arguments.overwrite)
         if path.exists() and path.samefile(arguments.image):
             raise CommandError(f"{path} is the image itself; choose another place.")
     if arguments.output is not None and arguments.output == arguments.picture:
