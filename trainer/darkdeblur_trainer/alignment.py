@@ -271,7 +271,10 @@ def _refined(
 
 
 def _least_squares_homography(source: Image, target: Image) -> NDArray[np.float64]:
-    """Return the homography that maps points (N, 2) to others, in coordinates of about 1."""
+    """Return the homography that maps points (N, 2) to others, in coordinates of about 1.
+
+    Not by scikit-image, whose ``ProjectiveTransform.estimate`` has another name from 0.26 on.
+    """
     scale = float(np.abs(np.concatenate([source, target])).max())
     (x, y), (u, v) = (source / scale).T, (target / scale).T
     zero, one = np.zeros_like(x), np.ones_like(x)
