@@ -21,17 +21,12 @@ from .errors import DarkDeblurError, sentence_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the ``darkdeblur`` command.
+    """Run the ``darkdeblur`` command; return its exit code.
 
     Parameters
     ----------
     argv : sequence of str, optional
         The arguments; the default is those of the process.
-
-    Returns
-    -------
-    int
-        The exit code.
 
     Raises
     ------

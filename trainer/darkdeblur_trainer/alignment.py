@@ -358,7 +358,7 @@ class AlignmentRow:
 def align_files(
     blurred: Path, reference: Path, target: Path, name: str, *, overwrite: bool = False
 ) -> AlignmentRow:
-    """Align two image files and write ``blurred/NAME.png`` and ``sharp/NAME.png``.
+    """Align two image files and write ``blurred/NAME.png`` and ``sharp/NAME.png``, or say why not.
 
     Parameters
     ----------
@@ -370,11 +370,6 @@ def align_files(
         Name of the pair, which may hold subfolders.
     overwrite : bool
         Whether existing files may be replaced.
-
-    Returns
-    -------
-    AlignmentRow
-        How the pair was aligned, or why it was refused.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def export_run(
     licence: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write the newest checkpoint's generator (its moving average, if kept) as weights.
+    """Write the newest checkpoint's generator (its EMA, if kept) as weights; return the path.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ def export_run(
         Licence of the weights, which is written into the file.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
 
     Raises
     ------

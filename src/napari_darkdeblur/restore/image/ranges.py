@@ -87,11 +87,6 @@ def choose_range(
     whose : str
         What to call the image in sentences.
 
-    Returns
-    -------
-    ChosenRange
-        Black, white, and why.
-
     Raises
     ------
     ValueRangeError

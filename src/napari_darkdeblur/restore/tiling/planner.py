@@ -101,11 +101,6 @@ def make_plan(
     kernels : int
         How many kernels a block of guides may be blended of.
 
-    Returns
-    -------
-    Plan
-        What to do.
-
     Raises
     ------
     BudgetError
