@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from napari_darkdeblur.network import (
     DarkDeblurNet,
+    GeneratorConfig,
     RestorationNetwork,
     build_network,
     describe_network,
@@ -178,30 +179,11 @@ def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
             )
         target.load_state_dict(source.state_dict())
         return
-    grown = {"encoder_blocks", "decoder_blocks", "levels", "guides", "fuse_guides"}
-    fixed = set(type(new).model_fields) - grown
-    for name in sorted(fixed):
-        if getattr(new, name) != getattr(old, name):
-            raise ValueError(
-                f"their network has {name} {getattr(old, name)!r}, the configuration's "
-                f"{getattr(new, name)!r}."
-            )
-    for name in ("levels", "guides", "fuse_guides"):
-        if getattr(old, name) > getattr(new, name):
-            raise ValueError(
-                f"their network has {getattr(old, name)} {name}, the configuration's only "
-                f"{getattr(new, name)}."
-            )
+    _require_growth(old, new)
     for part in ("encoder", "decoder"):
+        theirs = getattr(old, f"{part}_blocks")
         for level, blocks in enumerate(getattr(target, part)):
-            theirs = getattr(source, part)
-            known = len(theirs[level]) if level < len(theirs) else 0
-            if known > len(blocks):
-                raise ValueError(
-                    f"their network has {known} blocks at {part} level {level}, the "
-                    f"configuration's only {len(blocks)}."
-                )
-            for block in blocks[known:]:
+            for block in blocks[theirs[level] if level < len(theirs) else 0 :]:
                 block.convs[-1].weight.zero_()
                 block.convs[-1].bias.zero_()
                 if new.channel_attention:
@@ -214,8 +196,7 @@ def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
             bias = gate.conv.bias
             assert bias is not None
             gate.conv.weight.zero_()
-            for channel in range(channels):
-                gate.conv.weight[channel, channel, 1, 1] = 1
+            nn.init.dirac_(gate.conv.weight[:channels])
             bias[channels:] = _OPEN
         assert isinstance(up, Upsample)
         up.expand.weight.zero_()
@@ -227,6 +208,31 @@ def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
         larger[tuple(slice(size) for size in state[name].shape)] = state[name]
         state[name] = larger
     target.load_state_dict({**target.state_dict(), **state})
+
+
+def _require_growth(old: GeneratorConfig, new: GeneratorConfig) -> None:
+    """Refuse a network that has less than the old one, or differs in what does not grow."""
+    grown = {"encoder_blocks", "decoder_blocks", "levels", "guides", "fuse_guides"}
+    for name in sorted(set(type(new).model_fields) - grown):
+        if getattr(new, name) != getattr(old, name):
+            raise ValueError(
+                f"their network has {name} {getattr(old, name)!r}, the configuration's "
+                f"{getattr(new, name)!r}."
+            )
+    for name in ("levels", "guides", "fuse_guides"):
+        if getattr(old, name) > getattr(new, name):
+            raise ValueError(
+                f"their network has {getattr(old, name)} {name}, the configuration's only "
+                f"{getattr(new, name)}."
+            )
+    for part in ("encoder", "decoder"):
+        counts = zip(getattr(old, f"{part}_blocks"), getattr(new, f"{part}_blocks"), strict=False)
+        for level, (theirs, ours) in enumerate(counts):
+            if theirs > ours:
+                raise ValueError(
+                    f"their network has {theirs} blocks at {part} level {level}, the "
+                    f"configuration's only {ours}."
+                )
 
 
 def _tensors(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
