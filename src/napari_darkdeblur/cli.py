@@ -52,7 +52,8 @@ def _run(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (DarkDeblurError, OSError) as error:
-        return _complain(sentence_of(error))
+        print(f"darkdeblur: error: {sentence_of(error)}", file=sys.stderr)
+        return 2
     return code
 
 
@@ -93,11 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_to(commands)
     return parser
-
-
-def _complain(sentence: str) -> int:
-    print(f"darkdeblur: error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
