@@ -21,17 +21,12 @@ from .errors import DarkDeblurError, sentence_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the ``darkdeblur`` command.
+    """Run the ``darkdeblur`` command; return its exit code.
 
     Parameters
     ----------
     argv : sequence of str, optional
         The arguments; the default is those of the process.
-
-    Returns
-    -------
-    int
-        The exit code.
 
     Raises
     ------
@@ -57,7 +52,8 @@ def _run(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (DarkDeblurError, OSError) as error:
-        return _complain(sentence_of(error))
+        print(f"darkdeblur: error: {sentence_of(error)}", file=sys.stderr)
+        return 2
     return code
 
 
@@ -98,11 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_to(commands)
     return parser
-
-
-def _complain(sentence: str) -> int:
-    print(f"darkdeblur: error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

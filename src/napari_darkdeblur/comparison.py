@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +92,8 @@ def comparison_figure(
             box = (x, y, x + crop, y + crop)
             magnified = panel.resize((side, side), Image.Resampling.BICUBIC, box)
             figure.paste(magnified, (left + number * (side + GAP), detail_top))
-            draw.rectangle(_moved(box, left, CAPTION_HEIGHT), outline=FRAME, width=2)
+            x, y = x + left, y + CAPTION_HEIGHT
+            draw.rectangle((x, y, x + crop - 1, y + crop - 1), outline=FRAME, width=2)
 
     # The font that comes with Pillow has ASCII only.
     footnote = (
@@ -108,8 +108,3 @@ def comparison_figure(
         anchor="lm",
     )
     return np.asarray(figure)
-
-
-def _moved(box: tuple[int, int, int, int], dx: int, dy: int) -> tuple[Any, ...]:
-    left, top, right, bottom = box
-    return left + dx, top + dy, right + dx - 1, bottom + dy - 1

@@ -20,8 +20,11 @@ from .atomic import atomic_write, write_csv_rows
 from .datasets import LAYOUTS, Dataset, DatasetPair, images_by_stem
 from .errors import DarkDeblurError, sentence_of
 from .evaluation import EvaluationError
+from .text_tables import format_markdown
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .metrics.lpips import LPIPS
     from .network import LoadedModel
 
@@ -193,12 +196,9 @@ class Results:
 
     def has(self, dataset: str, image: str) -> bool:
         """Whether an image was measured with all methods."""
-        done = {score.method for score in self.scores if self._is(score, dataset, image)}
+        place = dataset, image
+        done = {score.method for score in self.scores if (score.dataset, score.image) == place}
         return done >= set(self.settings.methods)
-
-    @staticmethod
-    def _is(score: ImageScore, dataset: str, image: str) -> bool:
-        return score.dataset == dataset and score.image == image
 
     def add(self, found: Sequence[ImageScore | Failure]) -> None:
         """Add what was measured of an image, and write it at once."""
@@ -274,13 +274,15 @@ def read_pixels(path: Path) -> Pixels:
     return colour
 
 
+def as_unit_range(pixels: Pixels) -> NDArray[np.float64]:
+    """Return an image in double precision, the greatest value of integers as 1, floats as is."""
+    values = pixels.astype(np.float64)
+    return values / np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else values
+
+
 def as_eight_bit(pixels: Pixels) -> NDArray[np.float64]:
     """Return what an 8-bit file of an image would hold, in 0..1."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        values = pixels.astype(np.float64) / np.iinfo(pixels.dtype).max
-    else:
-        values = pixels.astype(np.float64)
-    rounded: NDArray[np.float64] = np.rint(np.clip(values, 0, 1) * 255) / 255
+    rounded: NDArray[np.float64] = np.rint(np.clip(as_unit_range(pixels), 0, 1) * 255) / 255
     return rounded
 
 
@@ -350,35 +352,26 @@ def measure_against(
     from .metrics import ciede2000, ms_ssim, psnr, ssim
     from .metrics.with_reference import MS_SSIM_LEAST_SIDE, cie76
 
-    first = as_eight_bit(restored)
-    best: tuple[float, Pixels, Pixels] | None = None
     for reference in references:
         if reference.shape != restored.shape:
             raise EvaluationError(
                 f"the result is {_shape(restored)} and the reference {_shape(reference)}."
             )
-        second = as_eight_bit(reference)
-        if border:
-            inside = slice(border, -border)
-            first_inside, second = first[inside, inside], second[inside, inside]
-        else:
-            first_inside = first
-        if min(first_inside.shape[:2], default=0) < 11 + 2 * shift:
-            raise EvaluationError(
-                f"{_shape(restored)} are too few for a border of {border} and shifts of {shift}."
-            )
-        rows, columns = best_shift(first_inside, second, shift)
-        if shift:
-            height, width = first_inside.shape[:2]
-            first_inside = first_inside[shift : height - shift, shift : width - shift]
-            second = second[
-                shift + rows : height - shift + rows, shift + columns : width - shift + columns
-            ]
-        value = psnr(first_inside, second)
-        if best is None or value > best[0]:
-            best = (value, first_inside, second)
-    assert best is not None
-    value, image, reference = best
+    inside = slice(border, -border or None)
+    first = as_eight_bit(restored)[inside, inside]
+    if min(first.shape[:2], default=0) < 11 + 2 * shift:
+        raise EvaluationError(
+            f"{_shape(restored)} are too few for a border of {border} and shifts of {shift}."
+        )
+    height, width = (length - 2 * shift for length in first.shape[:2])
+    image = first[shift : shift + height, shift : shift + width]
+    candidates = []
+    for whole in references:
+        second = as_eight_bit(whole)[inside, inside]
+        top, left = (shift + offset for offset in best_shift(first, second, shift))
+        second = second[top : top + height, left : left + width]
+        candidates.append((psnr(image, second), second))
+    value, reference = max(candidates, key=lambda candidate: candidate[0])
     found = {"psnr": value, "ssim": ssim(image, reference)}
     if min(image.shape[:2]) >= MS_SSIM_LEAST_SIDE:
         found["ms_ssim"] = ms_ssim(image, reference)
@@ -473,11 +466,10 @@ def summarize(scores: Sequence[ImageScore]) -> list[DatasetSummary]:
             if all(key in score.metrics for score in some)
         }
         if method != INPUT:
-            before = [inputs.get((dataset, score.image)) for score in some]
             gains = [
-                score.metrics["psnr"] - start
-                for score, start in zip(some, before, strict=True)
-                if start is not None
+                score.metrics["psnr"] - inputs[dataset, score.image]
+                for score in some
+                if (dataset, score.image) in inputs
             ]
             if gains:
                 metrics["gain"] = bootstrap(gains)
@@ -512,25 +504,6 @@ def table_cells(summaries: Sequence[DatasetSummary], *, intervals: bool) -> list
             cells.append(text)
         lines.append(cells)
     return lines
-
-
-def format_aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Return a table with aligned columns for a terminal."""
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    )
-
-
-def format_markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    head, *lines = cells
-    marks = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, marks, *lines))
 
 
 def write_results(folder: Path, results: Results, conventions: dict[str, Any]) -> list[Path]:
@@ -604,7 +577,7 @@ def write_contact_sheet(
     OSError
         The file cannot be written.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     order = ranked(results.scores, name, next(iter(methods)))
     if not order:
@@ -618,22 +591,16 @@ def write_contact_sheet(
             shown = _shown(by_name[image], methods, {by for of, by in psnr if of == image})
         except (DarkDeblurError, OSError):  # gone since it was measured
             continue
-        cells = []
-        for label, pixels in shown.items():
-            eight = np.rint(as_eight_bit(pixels) * 255).astype(np.uint8)
-            picture = Image.fromarray(eight).convert("RGB")
-            height = max(1, round(picture.height * _SHEET_WIDTH / picture.width))
-            picture = picture.resize((_SHEET_WIDTH, height), Image.Resampling.LANCZOS)
-            cell = Image.new("RGB", (_SHEET_WIDTH + 8, height + 34), "white")
-            cell.paste(picture, (4, 4))
-            value = psnr.get((image, label))
-            text = f"{rank}: {image}" if label == INPUT else label
-            under = "" if value is None else f"{value:.2f} dB"
-            draw = ImageDraw.Draw(cell)
-            draw.text((4, height + 6), text[:52], fill="black")
-            draw.text((4, height + 19), under, fill="black")
-            cells.append(cell)
-        rows.append(cells)
+        rows.append(
+            [
+                _cell(
+                    pixels,
+                    f"{rank}: {image}" if label == INPUT else label,
+                    psnr.get((image, label)),
+                )
+                for label, pixels in shown.items()
+            ]
+        )
     if not rows:
         return
     width = max(sum(cell.width for cell in cells) for cells in rows)
@@ -658,6 +625,20 @@ def _shown(
         name: restore(pair, blurred) for name, restore in methods.items() if name in measured
     }
     return {INPUT: blurred, **results, "reference": read_pixels(pair.references[0])}
+
+
+def _cell(pixels: Pixels, text: str, value: float | None) -> Image.Image:
+    """Return an image of the contact sheet, with a text and a PSNR in dB below it."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(np.rint(as_eight_bit(pixels) * 255).astype(np.uint8)).convert("RGB")
+    height = max(1, round(picture.height * _SHEET_WIDTH / picture.width))
+    cell = Image.new("RGB", (_SHEET_WIDTH + 8, height + 34), "white")
+    cell.paste(picture.resize((_SHEET_WIDTH, height), Image.Resampling.LANCZOS), (4, 4))
+    draw = ImageDraw.Draw(cell)
+    draw.text((4, height + 6), text[:52], fill="black")
+    draw.text((4, height + 19), "" if value is None else f"{value:.2f} dB", fill="black")
+    return cell
 
 
 def evaluate(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .atomic import write_csv_rows
 from .errors import DarkDeblurError, sentence_of
 from .filejobs import image_files, is_image_folder
+from .text_tables import format_aligned
 
 if TYPE_CHECKING:
     from .restore import ImageView
@@ -188,24 +189,6 @@ def format_table(rows: Sequence[PlaneMeasurement]) -> str:
     return "\n\n".join([_block(lines, judged), _block(lines, described), note])
 
 
-def check_csv(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write a table where it cannot be.
-
-    Raises
-    ------
-    EvaluationError
-        There is a file already, or no folder for it.
-    """
-    if path.is_dir():
-        raise EvaluationError(f"{path} is a folder; name the file to write.")
-    if not path.parent.is_dir():
-        raise EvaluationError(f"There is no folder {path.parent} to write {path.name} to.")
-    if path.exists() and not overwrite:
-        raise EvaluationError(
-            f"{path} would be overwritten; choose another place or pass --overwrite."
-        )
-
-
 def write_csv(path: Path, rows: Sequence[PlaneMeasurement]) -> None:
     """Write a table for programs: a line for each plane, all digits, no means.
 
@@ -232,11 +215,7 @@ def _block(lines: Sequence[tuple[str, dict[str, float]]], labels: Sequence[str])
     for name, numbers in lines:
         values = (metric_of(label).text(numbers.get(label, np.nan)) for label in labels)
         cells.append([name, *values])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(labels) + 1)]
-    return "\n".join(
-        "  ".join([f"{name:<{widths[0]}}", *map(str.rjust, values, widths[1:])])
-        for name, *values in cells
-    )
+    return format_aligned(cells, names=1)
 
 
 def _view(path: Path, axes: str | None, limits: Limits | None, closing: ExitStack) -> ImageView:

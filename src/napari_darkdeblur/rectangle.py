@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 _Array = TypeVar("_Array", bound=Any)
@@ -24,6 +26,22 @@ class Rectangle:
     left: int
     height: int
     width: int
+
+    @staticmethod
+    def grid(rows: Iterable[int], columns: Iterable[int]) -> list[Rectangle]:
+        """Return the rectangles between edges, row by row.
+
+        Parameters
+        ----------
+        rows, columns : iterable of int
+            Where rectangles begin and end, ascending: n + 1 edges for n rectangles side by side.
+        """
+        across = list(pairwise(columns))
+        return [
+            Rectangle(top, left, bottom - top, right - left)
+            for top, bottom in pairwise(rows)
+            for left, right in across
+        ]
 
     @property
     def bottom(self) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from darkdeblur_trainer.checkpoint import CheckpointFolder
+from darkdeblur_trainer.checkpoint import CheckpointError, CheckpointFolder
 from darkdeblur_trainer.cli import main
-from darkdeblur_trainer.export import export_run
-from darkdeblur_trainer.run_folder import RunError, source_revision
+from darkdeblur_trainer.export import export_run, write_weights
+from darkdeblur_trainer.run_folder import RunError, RunFolder, source_revision
 from darkdeblur_trainer.synthesis import Degradation
 from darkdeblur_trainer.training import fit
 from darkdeblur_trainer.validation import degraded, validate
@@ -68,6 +68,15 @@ def test_the_card_tells_how_the_weights_came_to_be(run, tmp_path):
     assert card.provenance["run"]["code"][-1]["git_revision"] == source_revision()
     assert "paper/psnr_input" in card.provenance["validation"]
     json.dumps(card.provenance)
+
+
+def test_weights_that_cannot_be_written_leave_a_whole_checkpoint(run, tmp_path):
+    folder = RunFolder(run)
+    folder.weights = tmp_path / "weights.safetensors"
+    folder.weights.mkdir()
+    state = CheckpointFolder(folder.checkpoints).load_latest()
+    with pytest.raises(CheckpointError, match=r"checkpoint of step \d+ is whole"):
+        write_weights(folder, folder.config(), state)
 
 
 def test_half_precision_halves_the_file(run, tmp_path):

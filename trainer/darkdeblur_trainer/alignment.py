@@ -22,8 +22,9 @@ from skimage.registration import phase_cross_correlation
 from skimage.transform import ProjectiveTransform, rescale, warp
 
 from napari_darkdeblur.atomic import write_csv_rows
+from napari_darkdeblur.dataset_evaluation import as_unit_range, read_pixels
 from napari_darkdeblur.errors import DarkDeblurError
-from napari_darkdeblur.imagefiles import read_image, write_image
+from napari_darkdeblur.imagefiles import write_image
 from napari_darkdeblur.srgb import linear_to_srgb, srgb_to_linear
 
 Image = NDArray[np.float64]
@@ -270,7 +271,10 @@ def _refined(
 
 
 def _least_squares_homography(source: Image, target: Image) -> NDArray[np.float64]:
-    """Return the homography that maps points (N, 2) to others, in coordinates of about 1."""
+    """Return the homography that maps points (N, 2) to others, in coordinates of about 1.
+
+    Not by scikit-image, whose ``ProjectiveTransform.estimate`` has another name from 0.26 on.
+    """
     scale = float(np.abs(np.concatenate([source, target])).max())
     (x, y), (u, v) = (source / scale).T, (target / scale).T
     zero, one = np.zeros_like(x), np.ones_like(x)
@@ -302,10 +306,7 @@ def _common_rectangle(
 
 def _as_light(image: NDArray[Any]) -> tuple[Image, bool]:
     """Return light in 0..1 and whether the image's values encode it by sRGB's curve."""
-    if np.issubdtype(image.dtype, np.integer):
-        values = image.astype(np.float64) / np.iinfo(image.dtype).max
-    else:
-        values = image.astype(np.float64)
+    values = as_unit_range(image)
     encoded = image.ndim == 3 or image.dtype == np.uint8
     return (srgb_to_linear(values) if encoded else values), encoded
 
@@ -357,7 +358,7 @@ class AlignmentRow:
 def align_files(
     blurred: Path, reference: Path, target: Path, name: str, *, overwrite: bool = False
 ) -> AlignmentRow:
-    """Align two image files and write ``blurred/NAME.png`` and ``sharp/NAME.png``.
+    """Align two image files and write ``blurred/NAME.png`` and ``sharp/NAME.png``, or say why not.
 
     Parameters
     ----------
@@ -370,11 +371,6 @@ def align_files(
     overwrite : bool
         Whether existing files may be replaced.
 
-    Returns
-    -------
-    AlignmentRow
-        How the pair was aligned, or why it was refused.
-
     Raises
     ------
     FileExistsError, ImageFileError
@@ -385,8 +381,7 @@ def align_files(
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} exists; give --overwrite to replace it.")
     try:
-        images = [_without_alpha(read_image(path).pixels) for path in (blurred, reference)]
-        first, second, alignment = align_pair(*images)
+        first, second, alignment = align_pair(read_pixels(blurred), read_pixels(reference))
     except (DarkDeblurError, OSError) as error:
         return AlignmentRow(name, None, str(error))
     for output, pixels in zip(outputs, (first, second), strict=True):
@@ -395,12 +390,6 @@ def align_files(
             pixels = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
         write_image(output, pixels, overwrite=overwrite)
     return AlignmentRow(name, alignment)
-
-
-def _without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.ndim == 2:
-        return pixels
-    return pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]
 
 
 _HEAD = [

@@ -24,7 +24,7 @@ from .data import (
     find_images,
     find_pairs,
 )
-from .data.layouts import read_split
+from .data.layouts import read_split, sizes_differ
 from .distributed import ProcessGroup
 from .synthesis import Pairs, PairSynthesizer, guide_kernels
 from .synthesis.known_kernels import KnownKernels
@@ -172,16 +172,12 @@ def _usable(
             other = pair[1] if first is None else pair[0]
             left_out.setdefault(str(other), f"its partner {lost.name} cannot be used.")
             continue
-        sizes = [
+        size, other_size = (
             (int(cache.heights[place]), int(cache.widths[place]))
             for cache, place in ((blurred, first), (sharp, second))
-        ]
-        if sizes[0] != sizes[1]:
-            (height, width), (other_height, other_width) = sizes
-            left_out[str(pair[1])] = (
-                f"the pair differs in size: blurred {height} x {width}, sharp "
-                f"{other_height} x {other_width}."
-            )
+        )
+        if size != other_size:
+            left_out[str(pair[1])] = sizes_differ(size, other_size)
             continue
         chosen.append((first, second))
     if not chosen:
@@ -276,18 +272,18 @@ def batches(
             worker_init_fn=ignore_signals,
         )
     for step, pixels in zip(steps, pixels_of_steps, strict=True):
-        if synthesizer is not None:
-            pairs = synthesizer(pixels[0], crops.samples(step))
-            if guided:
-                indices = sample_indices(crops.samples(step), device)
-                yield with_guides(
-                    pairs, config.known_kernels, config.generator.guides, config.seed, indices
-                )
-            else:
-                yield pairs.blurred, pairs.sharp
-        else:
+        if synthesizer is None:
             blurred, sharp = (as_unit_range(p.to(device, non_blocking=True)) for p in pixels)
             yield blurred, sharp
+            continue
+        pairs = synthesizer(pixels[0], crops.samples(step))
+        if not guided:
+            yield pairs.blurred, pairs.sharp
+            continue
+        indices = sample_indices(crops.samples(step), device)
+        yield with_guides(
+            pairs, config.known_kernels, config.generator.guides, config.seed, indices
+        )
 
 
 def with_guides(

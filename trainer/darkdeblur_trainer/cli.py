@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
         return 130
-    except CommandError as error:
+    except (CommandError, OSError) as error:
         return _complain("error", error, USER_ERROR)
     except DarkDeblurError as error:
         # Imported late: torch takes seconds, and --help needs none of it.
@@ -50,8 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if isinstance(error, (TrainingError, CheckpointError, MetricsError)):
             return _complain("stopped", error, 1)
-        return _complain("error", error, USER_ERROR)
-    except OSError as error:
         return _complain("error", error, USER_ERROR)
     return code
 

@@ -9,8 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from napari_darkdeblur.datasets import LAYOUTS
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.network import (
     FeaturePyramidConfig,
@@ -24,8 +32,16 @@ from .synthesis.degradation import Degradation
 from .synthesis.known_kernels import KnownKernels
 
 Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=1)] | None
+CountOrNone = Count | None
 
+
+def _at_least_one(value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+    if not value:
+        raise ValueError("name at least one degradation")
+    return value
+
+
+Degradations = Annotated[tuple[Degradation, ...], AfterValidator(_at_least_one)]
 
 # By name: the paper's network, ours, and those of its peers' kinds.
 GENERATORS: dict[str, Callable[[], NetworkConfig]] = {
@@ -87,7 +103,7 @@ class DataConfig(_Section):
         """Distance between used frames of a sequence."""
         if self.every is not None:
             return self.every
-        return 2 if self.layout in ("gopro", "reds") else 1
+        return LAYOUTS[self.layout].frame_step if self.layout in LAYOUTS else 1
 
 
 class TermConfig(_Section):
@@ -185,16 +201,11 @@ class ValidationConfig(_Section):
     every: CountOrNone = 1000
     images: Count = 16
     crop: Annotated[int, Field(ge=97)] = 256
-    degradations: tuple[Degradation, ...] = (
+    degradations: Degradations = (
         Degradation(preset="paper"),
         Degradation.model_validate({"preset": "night"}),
     )
     blurred: str | None = None
-
-    @field_validator("degradations")
-    @classmethod
-    def _not_empty(cls, value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
-        return _at_least_one(value)
 
 
 class LogConfig(_Section):
@@ -277,7 +288,7 @@ class TrainConfig(_Section):
     generator: NetworkConfig = GeneratorConfig.paper()
     discriminator_width: Annotated[int, Field(ge=4, le=512)] = 64
     data: DataConfig = DataConfig()
-    synthesis: tuple[Degradation, ...] = (Degradation(),)
+    synthesis: Degradations = (Degradation(),)
     known_kernels: KnownKernels = KnownKernels()
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -306,11 +317,6 @@ class TrainConfig(_Section):
             known = " or ".join(str(count) for count in (0, *GUIDE_COUNTS))
             raise ValueError(f"{value.guides} guides cannot be made, but {known}")
         return value
-
-    @field_validator("synthesis")
-    @classmethod
-    def _not_empty(cls, value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
-        return _at_least_one(value)
 
     @model_validator(mode="after")
     def _every_given_key_counts(self) -> TrainConfig:
@@ -346,9 +352,3 @@ class TrainConfig(_Section):
                 "ones: validation.blurred=FOLDER."
             )
         return Path(self.validation.blurred)
-
-
-def _at_least_one(value: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
-    if not value:
-        raise ValueError("name at least one degradation")
-    return value

@@ -31,7 +31,7 @@ def bundled_configs() -> dict[str, Path]:
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a configuration.
+    """Read and validate a configuration.
 
     Parameters
     ----------
@@ -39,11 +39,6 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig
         Name of a bundled one (``"small"``), or a YAML file.
     overrides : sequence of str
         ``"key.sub=value"`` each, the value in YAML.
-
-    Returns
-    -------
-    TrainConfig
-        Validated.
 
     Raises
     ------

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum of a tensor over processes; the gradient is summed the same way."""
+    """Sum of a tensor over processes; the gradient is summed the same way.
+
+    As ``torch.distributed.nn.functional.all_reduce`` is, which torch has deprecated.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

@@ -138,11 +138,6 @@ class ProcessGroup:
         action : callable
             Function without arguments whose result can be pickled.
 
-        Returns
-        -------
-        object
-            What the function returned on rank 0.
-
         Raises
         ------
         DarkDeblurError

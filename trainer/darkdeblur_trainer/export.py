@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from napari_darkdeblur.network import (
     RestorationNetwork,
+    WeightsError,
     build_network,
     describe_network,
     save_weights,
@@ -29,7 +29,7 @@ def export_run(
     licence: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write the newest checkpoint's generator (its moving average, if kept) as weights.
+    """Write the newest checkpoint's generator (its EMA, if kept) as weights; return the path.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ def export_run(
         Licence of the weights, which is written into the file.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
 
     Raises
     ------
@@ -98,10 +93,9 @@ def write_weights(folder: RunFolder, config: TrainConfig, state: dict[str, Any])
     network, line = _inference_network(config, state), _line(config, state)
     try:
         save_weights(folder.weights, network, provenance, summary=line, overwrite=True)
-    except (OSError, SafetensorError) as error:
+    except WeightsError as error:
         raise CheckpointError(
-            f"The weights of step {state['step']} cannot be written to {folder.weights}: {error}; "
-            "the checkpoint of this step is whole."
+            f"{error} The checkpoint of step {state['step']} is whole."
         ) from error
 
 

@@ -196,8 +196,7 @@ def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
             bias = gate.conv.bias
             assert bias is not None
             gate.conv.weight.zero_()
-            for channel in range(channels):
-                gate.conv.weight[channel, channel, 1, 1] = 1
+            nn.init.dirac_(gate.conv.weight[:channels])
             bias[channels:] = _OPEN
         assert isinstance(up, Upsample)
         up.expand.weight.zero_()
@@ -212,7 +211,7 @@ def grow_into(target: RestorationNetwork, source: RestorationNetwork) -> None:
 
 
 def _require_growth(old: GeneratorConfig, new: GeneratorConfig) -> None:
-    """Refuse a network that is no larger than the old one, or larger in another way."""
+    """Refuse a network that has less than the old one, or differs in what does not grow."""
     grown = {"encoder_blocks", "decoder_blocks", "levels", "guides", "fuse_guides"}
     for name in sorted(set(type(new).model_fields) - grown):
         if getattr(new, name) != getattr(old, name):

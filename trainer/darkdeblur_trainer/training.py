@@ -144,11 +144,6 @@ def train(run: TrainingRun, signals: list[int], deadline: float | None = None) -
         Numbers of the signals received so far; see `collected_signals`.
     deadline : float, optional
         Value of ``time.monotonic()`` after which to save and stop.
-
-    Returns
-    -------
-    FitResult
-        Step at which it stopped, and why.
     """
     config, state, logger, group = run.config, run.state, run.logger, run.group
     step, last_step = run.step, config.steps

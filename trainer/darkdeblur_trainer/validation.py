@@ -16,6 +16,7 @@ from napari_darkdeblur.network.guides import deconvolved
 
 from .config import ValidationConfig
 from .data import ImageCache, as_unit_range
+from .data.crops import central_crop
 from .synthesis import Degradation, PairSynthesizer
 
 # Validation pairs must not depend on the run's seed: runs are compared by them.
@@ -49,16 +50,6 @@ class ValidationPair:
     kernel: Tensor | None = None
     linear_light: bool = False
     clean: Tensor | None = None
-
-
-def central_crop(image: Tensor, side: int) -> Tensor:
-    """Cut the middle of (3, H, W) to (3, side, side), mirroring what is too small."""
-    for dim in (1, 2):
-        extent = image.shape[dim]
-        place = torch.arange(side) + (extent - side) // 2
-        place = place % (2 * extent)
-        image = image.index_select(dim, torch.minimum(place, 2 * extent - 1 - place))
-    return image
 
 
 def validation_pairs(

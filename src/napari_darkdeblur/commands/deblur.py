@@ -6,10 +6,8 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +27,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..filejobs import FileJob
     from ..network import LoadedModel
-    from ..restore import Event, RestoreOptions, Result
+    from ..restore import RestoreOptions, Result
 
 # What is done about blur where nobody says, if the model takes kernels.
 DEFAULT_PSF = "auto"
@@ -127,7 +125,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..filejobs import is_image_folder, plan_file, restore_file
+    from ..filejobs import is_image_folder, plan_file
 
     source: Path = arguments.input
     if is_image_folder(source):
@@ -140,13 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
     model = chosen_model(arguments)
     options = _restore_options(arguments, model)
     start = time.perf_counter()
-    events = partial(
-        restore_file,
-        overwrite=arguments.overwrite,
-        series=arguments.series,
-        separate_channels=arguments.separate_channels,
-    )
-    result = _restore_file(job, options, events)
+    result = _restore_file(job, options, arguments)
     if result.status != "done":
         raise CommandError(_complaint(job, result)) from result.error
     seconds = time.perf_counter() - start
@@ -158,7 +150,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _run_folder(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from ..filejobs import common_ranges, plan_folder, restore_file
+    from ..filejobs import common_ranges, plan_folder
     from ..restore import depends_on_values
 
     source: Path = arguments.input
@@ -185,12 +177,6 @@ def _run_folder(arguments: argparse.Namespace) -> int:
             series=arguments.series,
             separate_channels=arguments.separate_channels,
         )
-    events = partial(
-        restore_file,
-        overwrite=arguments.overwrite,
-        series=arguments.series,
-        separate_channels=arguments.separate_channels,
-    )
     failed = 0
     start = time.perf_counter()
     device = device_of(model)
@@ -204,7 +190,7 @@ def _run_folder(arguments: argparse.Namespace) -> int:
             own = replace(options, value_range=(chosen.black, chosen.white))
         else:
             own = options
-        result = _restore_file(job, own, events)
+        result = _restore_file(job, own, arguments)
         if result.status == "done":
             device = result.device
             models.add(result.model)
@@ -255,15 +241,12 @@ def _restore_options(arguments: argparse.Namespace, model: LoadedModel) -> Resto
     )
 
 
-def _restore_file(
-    job: FileJob,
-    options: RestoreOptions,
-    restoring: Callable[[FileJob, RestoreOptions], Iterable[Event]],
-) -> Result:
+def _restore_file(job: FileJob, options: RestoreOptions, arguments: argparse.Namespace) -> Result:
     """Restore a file, with a progress bar and notes on standard error."""
     import torch
     from tqdm import tqdm
 
+    from ..filejobs import restore_file
     from ..restore import Finished, ModelReady, Plan, PSFSearch, Result, Retried, TileDone
     from ..restore.tiling.memory import free_memory, freed_memory_kept
 
@@ -274,6 +257,13 @@ def _restore_file(
         if plan.scratch_bytes or {"host", "recompute"} & set(plan.storage.values()):
             note(f"Memory is short, so each plane is restored like this: {plan.describe()}.")
 
+    events = restore_file(
+        job,
+        options,
+        overwrite=arguments.overwrite,
+        series=arguments.series,
+        separate_channels=arguments.separate_channels,
+    )
     told: int | None = None  # how many notes were; those of later planes come at the end
     result = Result("failed")
     layout = "{l_bar}{bar}| {postfix} [{elapsed}<{remaining}]"
@@ -281,7 +271,7 @@ def _restore_file(
         bar = stack.enter_context(
             tqdm(total=1.0, desc=job.source.name, bar_format=layout, disable=None, leave=False)
         )
-        for event in restoring(job, options):
+        for event in events:
             if isinstance(event, ModelReady):
                 # Faster, but it may take almost twice the memory: only where that is plenty.
                 room = free_memory(torch.device("cpu"))

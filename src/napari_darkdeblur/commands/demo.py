@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import CommandError
-from .options import add_model_options, add_overwrite, chosen_model, device_of
+from .options import add_model_options, add_overwrite, chosen_model, device_of, search_psf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,23 +98,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _find_psf(blurred: NDArray[Any], model: LoadedModel) -> tuple[PSF | None, str]:
     """Return the kernel that is found, if it is to be used, and what is to be said of it."""
-    from tqdm import tqdm
-
-    from ..restore import PSFFound, RestoreOptions, find_psf
-    from ..restore.psfs import takes_guides
+    from ..restore import RestoreOptions, takes_guides
 
     if not takes_guides(model.config):
         return None, ""
     options = RestoreOptions(model=model, device=device_of(model))
-    layout = "{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-    found: PSFFound | None = None
-    with tqdm(total=1.0, desc="finding the shake: ", bar_format=layout, disable=None) as bar:
-        for event in find_psf(blurred, options):
-            if isinstance(event, PSFFound):
-                found = event
-            else:
-                bar.update(event.fraction - bar.n)
-    assert found is not None
+    found = search_psf(blurred, options, "finding the shake", leave=True)
     if found.confident:
         return found.psf, f"{found.description}; used"
     return None, f"{found.description}; restored without"

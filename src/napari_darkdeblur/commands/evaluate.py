@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import CommandError
 from ..errors import DarkDeblurError, sentence_of
-from .options import add_overwrite, count, parse_limits
+from .options import add_overwrite, check_target, count, parse_limits
 
 if TYPE_CHECKING:
     from ..dataset_evaluation import Restorer
@@ -149,13 +149,13 @@ def _run_files(arguments: argparse.Namespace) -> int:
         raise CommandError("--lpips is for --model, --restored or --dataset.")
     from tqdm import tqdm
 
-    from ..evaluation import check_csv, format_table, measure_pair, plan_pairs, write_csv
+    from ..evaluation import format_table, measure_pair, plan_pairs, write_csv
     from ..filejobs import is_image_folder
 
     whole_folder = is_image_folder(arguments.restored)
     pairs = plan_pairs(arguments.restored, arguments.reference)
     if arguments.csv is not None:
-        check_csv(arguments.csv, overwrite=arguments.overwrite)
+        check_target(arguments.csv, overwrite=arguments.overwrite)
     rows = []
     failed = 0
     with tqdm(unit="plane", disable=None, leave=False) as bar:
@@ -190,13 +190,12 @@ def _run_datasets(arguments: argparse.Namespace) -> int:
         EvaluationSettings,
         Results,
         evaluate,
-        format_aligned,
-        format_markdown,
         summarize,
         table_cells,
         write_contact_sheet,
         write_results,
     )
+    from ..text_tables import format_aligned, format_markdown
 
     for option in ("range", "axes", "csv"):
         if getattr(arguments, option) is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..arguments import CommandError
 from ..weights import AUTO_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ..network import LoadedModel
-    from ..restore import Precision, ValueRange, ValueRangeError
+    from ..restore import Precision, PSFFound, RestoreOptions, ValueRange, ValueRangeError
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +87,24 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before the work, a file that could not be written after it.
+
+    Raises
+    ------
+    CommandError
+        There is a file already, or no folder for it.
+    """
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder; name the file to write.")
+    if not path.parent.is_dir():
+        raise CommandError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.exists() and not overwrite:
+        raise CommandError(
+            f"{path} would be overwritten; choose another place or pass --overwrite."
+        )
+
+
 def parse_limits(
     text: str, instead: str = "; write two numbers, as in 0,4095"
 ) -> tuple[float, float]:
@@ -114,6 +133,27 @@ def chosen_model(arguments: argparse.Namespace, pixels: int | None = None) -> Lo
 def device_of(model: LoadedModel) -> str:
     """Return the name of the device that a model is on."""
     return str(next(model.network.parameters()).device)
+
+
+def search_psf(
+    image: Any, options: RestoreOptions, name: str, *, plane: int | None = None, leave: bool = False
+) -> PSFFound:
+    """Search the kernel of a plane, see `find_psf`, with a progress bar of this name.
+
+    ``leave`` says whether the bar stays when the search is over.
+    """
+    from tqdm import tqdm
+
+    from ..restore import PSFFound, find_psf
+
+    layout = "{l_bar}{bar}| [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=leave) as bar:
+        for event in find_psf(image, options, plane=plane):
+            if isinstance(event, PSFFound):
+                found = event
+            else:
+                bar.update(event.fraction - bar.n)
+    return found
 
 
 def count(number: int, thing: str) -> str:

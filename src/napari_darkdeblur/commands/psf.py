@@ -13,7 +13,9 @@ from .options import (
     add_model_options,
     add_overwrite,
     add_range_and_axes,
+    check_target,
     complaint_about_range,
+    search_psf,
 )
 
 if TYPE_CHECKING:
@@ -117,14 +119,7 @@ def _check_targets(arguments: argparse.Namespace) -> None:
             continue
         if path.suffix.lower() not in endings:
             raise CommandError(f"{path} must end in {' or '.join(endings)}.")
-        if path.is_dir():
-            raise CommandError(f"{path} is a folder; name the file to write.")
-        if not path.parent.is_dir():
-            raise CommandError(f"There is no folder {path.parent} to write {path.name} to.")
-        if path.exists() and not arguments.overwrite:
-            raise CommandError(
-                f"{path} would be overwritten; choose another place or pass --overwrite."
-            )
+        check_target(path, overwrite=arguments.overwrite)
         if path.exists() and path.samefile(arguments.image):
             raise CommandError(f"{path} is the image itself; choose another place.")
     if arguments.output is not None and arguments.output == arguments.picture:
@@ -133,9 +128,7 @@ def _check_targets(arguments: argparse.Namespace) -> None:
 
 def _found(arguments: argparse.Namespace, image: ImageFile, view: ImageView, plane: int) -> PSF:
     """Search the kernel with a model, and say on standard error what to think of it."""
-    from tqdm import tqdm
-
-    from ..restore import PSFSearch, RestoreOptions, find_psf
+    from ..restore import RestoreOptions
 
     options = RestoreOptions(
         model=arguments.model,
@@ -144,15 +137,7 @@ def _found(arguments: argparse.Namespace, image: ImageFile, view: ImageView, pla
         value_range=(view.black, view.white),
         light=arguments.light,
     )
-    layout = "{l_bar}{bar}| [{elapsed}<{remaining}]"
-    with tqdm(
-        total=1.0, desc=arguments.image.name, bar_format=layout, disable=None, leave=False
-    ) as bar:
-        for event in find_psf(image.pixels, options, plane=plane):
-            if isinstance(event, PSFSearch):
-                bar.update(event.fraction - bar.n)
-            else:
-                found = event
+    found = search_psf(image.pixels, options, arguments.image.name, plane=plane)
     if found.psf is None:
         raise CommandError(f"{arguments.image}: {found.description}.")
     if not found.confident:
@@ -211,8 +196,8 @@ def _report(psf: PSF, range_text: str) -> str:
         ("direction", f"{psf.direction:.0f}° from the right towards the top"),
         ("confidence", "not judged" if psf.confidence is None else f"{psf.confidence:.2f}"),
         ("origin", psf.origin),
+        ("values", range_text),
     ]
-    lines.append(("values", range_text))
     if psf.note:
         lines.append(("note", psf.note))
     return "\n".join(f"{name:<10}  {text}" for name, text in lines)

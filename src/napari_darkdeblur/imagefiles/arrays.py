@@ -82,7 +82,27 @@ def ranges_of(key: Any, shape: Sequence[int]) -> tuple[tuple[range, ...], tuple[
     return tuple(ranges), tuple(result_shape)
 
 
-class FileArray:
+class _LazyArray:
+    """What arrays in files have in common: shape and dtype, and what numpy makes of them."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype.newbyteorder("=")
+        self.ndim = len(shape)
+        self.size = math.prod(shape)
+        self.nbytes = self.size * dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        raise NotImplementedError
+
+
+class FileArray(_LazyArray):
     """An array whose values lie one after the other in a file.
 
     It can be used from several threads.
@@ -115,22 +135,12 @@ class FileArray:
         dtype: np.dtype[Any],
         offset: int = 0,
     ) -> None:
-        self.shape = shape
-        self.dtype = dtype.newbyteorder("=")
-        self.ndim = len(shape)
-        self.size = math.prod(shape)
-        self.nbytes = self.size * dtype.itemsize
+        super().__init__(shape, dtype)
         self._path = path
         self._file = file
         self._stored = dtype
         self._offset = offset
         self._lock = Lock()
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype)
 
     def reshape(self, shape: tuple[int, ...]) -> FileArray:
         """Return the same values as an array of another shape."""
@@ -177,18 +187,10 @@ class FileArray:
     def _blocks(
         self, ranges: tuple[range, ...]
     ) -> Iterator[tuple[tuple[Any, ...], int, tuple[int, ...], int]]:
-        """Yield pieces of the file that are read or written at once.
+        """Yield pieces of the file that are read or written at once: index, start, strides, length.
 
-        Yields
-        ------
-        index : tuple of int
-            The piece's place in the result: positions along its first axes.
-        start : int
-            Where in the file it begins.
-        strides : tuple of int
-            Of the result's other axes in the piece.
-        length : int
-            Bytes from the first value to the end of the last one.
+        The index says where along the result's first axes the piece belongs, start and length
+        (bytes) where it is in the file, and strides how the result's other axes lie in it.
         """
         if not all(ranges):
             return
@@ -232,7 +234,7 @@ class FileArray:
                 done += self._file.write(data[done:].data)
 
 
-class PagedArray:
+class PagedArray(_LazyArray):
     """An array of pages, each of which is decoded when something of it is wanted.
 
     The pages used last are kept: parts of an image are mostly wanted one after the other.
@@ -268,23 +270,13 @@ class PagedArray:
         decode: Callable[[int], NDArray[Any] | FileArray],
         keep: int = 2,
     ) -> None:
-        self.shape = shape
-        self.dtype = dtype.newbyteorder("=")
-        self.ndim = len(shape)
-        self.size = math.prod(shape)
-        self.nbytes = self.size * dtype.itemsize
+        super().__init__(shape, dtype)
         self._path = path
         self._leading = len(shape) - page_ndim
         self._decode = decode
         self._keep = keep
         self._pages: dict[int, NDArray[Any] | FileArray] = {}
         self._lock = Lock()
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         ranges, shape = ranges_of(key, self.shape)
@@ -293,15 +285,12 @@ class PagedArray:
         if result.size:
             inside = tuple(slice(part.start, part.stop, part.step) for part in within)
             sizes = self.shape[: self._leading]
-            steps = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
-            for index in itertools.product(*(range(len(selected)) for selected in leading)):
-                number = sum(
-                    selected[i] * step
-                    for selected, i, step in zip(leading, index, steps, strict=True)
-                )
+            # Which page is at which place of the result.
+            numbers = np.arange(math.prod(sizes)).reshape(sizes)[np.ix_(*leading)]
+            for index, number in np.ndenumerate(numbers):
                 with self._lock, reading(self._path):
                     place: tuple[Any, ...] = (*index, ...)
-                    result[place] = self._page(number)[inside]
+                    result[place] = self._page(int(number))[inside]
         return result.reshape(shape)
 
     def _page(self, number: int) -> NDArray[Any] | FileArray:

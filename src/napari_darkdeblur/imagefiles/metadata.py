@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,7 @@ STILL_SUFFIXES = RAW_SUFFIXES.union(
 )
 ORIENTATION = 274  # the tag's number in EXIF and in TIFF, which are the same format
 CM_PER_INCH = 2.54
+_MOST_LISTED = 6
 
 
 def distinct(axes: str) -> str:
@@ -44,6 +46,16 @@ def distinct(axes: str) -> str:
     for axis in axes:
         result += next(spare) if axis in result else axis
     return result
+
+
+def listed(arrays: Sequence[Any]) -> str:
+    """Return images in words, such as ``"0 (70 × 90 uint16), 1 (40 × 40 uint8)"``; at most six."""
+    each = [
+        f"{number} ({' × '.join(map(str, array.shape))} {np.dtype(array.dtype or 'V').name})"
+        for number, array in enumerate(arrays[:_MOST_LISTED])
+    ]
+    more = f" and {len(arrays) - len(each)} more" if len(arrays) > len(each) else ""
+    return ", ".join(each) + more
 
 
 @dataclass(frozen=True)

@@ -275,15 +275,14 @@ def profile_of_chunks(metadata: ImageMetadata) -> bytes | None:
 
 
 def _icc_profile(white: tuple[float, ...], primaries: tuple[float, ...], gamma: float) -> bytes:
+    r_x, r_y, g_x, g_y, b_x, b_y = primaries
     profile = imagecodecs.cms_profile(
-        "rgb", whitepoint=[*white, 1.0], primaries=[*_with_y(primaries)], gamma=gamma
+        "rgb",
+        whitepoint=[*white, 1.0],
+        primaries=[r_x, r_y, 1.0, g_x, g_y, 1.0, b_x, b_y, 1.0],
+        gamma=gamma,
     )
     return bytes(profile)
-
-
-def _with_y(primaries: tuple[float, ...]) -> Iterator[float]:
-    for x, y in zip(primaries[::2], primaries[1::2], strict=True):
-        yield from (x, y, 1.0)
 
 
 # --- JPEG

@@ -26,6 +26,7 @@ from .metadata import (
     TiffHeader,
     TiffKind,
     distinct,
+    listed,
 )
 from .problems import ImageFileError
 
@@ -44,7 +45,6 @@ _FURTHER_TAGS = (33723, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 _XMP, _PHOTOSHOP = 700, 34377
 EXIF_IFD, GPS_IFD = 34665, 34853
 _IMAGEJ_TAGS = (50838, 50839)
-_MOST_LISTED = 6
 _SEGMENT_BUFFER = 16 << 20  # compressed bytes read at once
 # The luminance of a colour, for telling ramps from other colour tables.
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -65,7 +65,7 @@ def open_tiff(path: Path, closing: ExitStack, series: int | None = None) -> Imag
     closing : contextlib.ExitStack
         Closes the files at its end.
     series : int, optional
-        Which image of several to read, from 0; see `_choose_series`.
+        Which image of several to read, from 0; see `open_image`.
 
     Returns
     -------
@@ -137,10 +137,9 @@ def _bits(page: Any) -> int | None:
 
 
 def _choose_series(path: Path, tiff: Any, number: int | None) -> tuple[Any, tuple[str, ...]]:
-    """Return one of the images in a file, each of which may have many pages, and a note.
+    """Return one of a file's images, see `open_image`, and a note.
 
-    Thumbnails and the smaller images of a pyramid do not count. Of several images the first
-    is meant in OME-TIFF, else the largest: cameras put small previews first.
+    Of several the first is meant in OME-TIFF, else the largest: cameras put small previews first.
     """
     first = tiff.pages.first
     names = re.findall(r'FileName\s*=\s*"([^"]*)"', first.description or "")
@@ -151,7 +150,7 @@ def _choose_series(path: Path, tiff: Any, number: int | None) -> tuple[Any, tupl
     series = [one for one in tiff.series if not one.keyframe.is_reduced] or tiff.series[:1]
     if number is not None and not 0 <= number < len(series):
         raise ImageFileError(
-            f"{path} has no image {number}; it holds {_listed(series)}."
+            f"{path} has no image {number}; it holds {len(series)} images: {listed(series)}."
             if len(series) > 1
             else f"{path} has no image {number}; it holds a single one, number 0."
         )
@@ -162,22 +161,12 @@ def _choose_series(path: Path, tiff: Any, number: int | None) -> tuple[Any, tupl
             number = max(range(len(series)), key=lambda i: (math.prod(series[i].shape), -i))
         if len(series) > 1:
             notes = (
-                f"The file holds {_listed(series)}; image {number} was taken, --series chooses "
-                "another.",
+                f"The file holds {len(series)} images: {listed(series)}; image {number} was taken, "
+                "--series chooses another.",
             )
     if series[number].is_multifile:
         raise _several_files(path)
     return series[number], notes
-
-
-def _listed(series: list[Any]) -> str:
-    """Return, for instance, ``"2 images: 0 (70 × 90 uint16), 1 (40 × 40 uint8)"``."""
-    each = [
-        f"{i} ({' × '.join(map(str, one.shape))} {np.dtype(one.dtype or 'V').name})"
-        for i, one in enumerate(series[:_MOST_LISTED])
-    ]
-    more = f" and {len(series) - len(each)} more" if len(series) > len(each) else ""
-    return f"{len(series)} images: {', '.join(each)}{more}"
 
 
 def _several_files(path: Path) -> ImageFileError:

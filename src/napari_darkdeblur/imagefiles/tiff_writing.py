@@ -50,17 +50,9 @@ _IMAGEJ_UNITS = {
     "micron": 1e-4, "microns": 1e-4, "mm": 0.1, "cm": 1.0, "inch": CM_PER_INCH,
 }  # fmt: skip
 
-
-_OME_TYPES = {
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "int16": "int16",
-    "float32": "float",
-    "float64": "double",
-    "int8": "int8",
-    "int32": "int32",
-    "uint32": "uint32",
-}
+# What OME calls numpy's types.
+_OME_TYPES = {name: name for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32")}
+_OME_TYPES |= {"float32": "float", "float64": "double"}
 _PIXELS = re.compile(r"<((?:[\w.-]+:)?)Pixels\b[^>]*>")
 _TIFF_DATA = re.compile(
     r"<((?:[\w.-]+:)?)TiffData\b(?:[^>]*/>|[^>]*[^>/]>.*?</\1TiffData\s*>|>.*?</\1TiffData\s*>)",
@@ -73,14 +65,13 @@ _ROOT = re.compile(r"<(?:[\w.-]+:)?OME\b[^>]*>")
 class _Plan:
     """How a TIFF file is going to be written."""
 
-    description: bytes | None
-    byteorder: Literal["<", ">"]
     compress: bool
-    imagej: bool  # the description is the original's
-    keep_tags: bool
     bits: int | None  # into which samples are packed, if not all of their dtype
     resolution: tuple[float, float] | None
     unit: int
+    description: bytes | None = None
+    byteorder: Literal["<", ">"] = _NATIVE
+    imagej: bool = False  # the description is the original's
     bigtiff: bool = False
 
 
@@ -218,20 +209,15 @@ def _plan(
     compress = pages == 1 or (header is not None and (header.compressed or bits is not None))
     single = pages == 1 and all(axis in "YXS" for axis in axes)
 
-    def plan(description: bytes | None, **changes: Any) -> _Plan:
-        values: dict[str, Any] = {
-            "byteorder": _NATIVE, "compress": compress, "imagej": False,
-            "keep_tags": header is not None, "bits": bits, "resolution": resolution, "unit": unit,
-        }  # fmt: skip
-        return _Plan(description, **(values | changes))
-
+    plan = _Plan(compress, bits, resolution, unit)
     if header is not None and (header.shape, header.axes) == (shape, axes):
         if header.kind == "imagej" and (
             dtype == header.dtype or (dtype.name in _IMAGEJ_DTYPES and header.colour_table is None)
         ):
             # In its byte order, which is also that of the tags.
-            return plan(
-                header.description,
+            return replace(
+                plan,
+                description=header.description,
                 byteorder=header.byteorder,
                 compress=False,
                 imagej=True,
@@ -240,25 +226,24 @@ def _plan(
         if header.kind == "ome" and header.description is not None:
             xml = ome_for_copy(header.description, dtype, pages, _NATIVE)
             if xml is not None:
-                return plan(xml)
+                return replace(plan, description=xml)
         if header.kind == "plain" and (single or set(axes) - set("YXS") <= set("IQ")):
-            return plan(header.description)
+            return replace(plan, description=header.description)
     extra: dict[str, Any] = {}
     if header is not None and header.kind == "imagej":
         extra, centimetres = _imagej_calibration(header)
         if centimetres is not None and resolution is not None:
-            resolution = (resolution[0] / centimetres, resolution[1] / centimetres)
-            unit = 3
+            per_centimetre = (resolution[0] / centimetres, resolution[1] / centimetres)
+            plan = replace(plan, resolution=per_centimetre, unit=3)
     elif header is not None and header.kind == "shaped" and header.axes == axes:
         extra = _shaped_items(header)
     if single and not extra:
         # A photograph, whose description does not depend on the shape.
         plain = header is not None and header.kind == "plain"
-        return plan(header.description if header is not None and plain else None,
-                    resolution=resolution, unit=unit)  # fmt: skip
+        return replace(plan, description=header.description if header and plain else None)
     # The keys in this order, by which tifffile knows its own.
     text = json.dumps({"shape": shape, "axes": axes} | extra)
-    return plan(text.encode("ascii"), resolution=resolution, unit=unit)
+    return replace(plan, description=text.encode("ascii"))
 
 
 def _imagej_calibration(header: TiffHeader) -> tuple[dict[str, Any], float | None]:
@@ -296,8 +281,7 @@ def _arguments(
     tags: list[tuple[int, Any, int, Any, bool]] = []
     if orientation:
         tags.append((ORIENTATION, "H", 1, orientation, True))
-    kept = header.tags if header is not None and plan.keep_tags else ()
-    for code, kind, count, data in kept:
+    for code, kind, count, data in header.tags if header is not None else ():
         if header is not None and header.byteorder != plan.byteorder:
             data = _swapped(kind, data)
         tags.append((code, kind, count, data, True))

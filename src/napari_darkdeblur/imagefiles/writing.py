@@ -32,7 +32,7 @@ def check_writable(
     axes: str | None = None,
     overwrite: bool = False,
 ) -> FileFormat:
-    """Find out whether an image can be written, before the work for it is done.
+    """Return the format of a file, if the image can be written, before the work for it is done.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ def check_writable(
         images, all else is a stack of grey ones.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Returns
-    -------
-    {"PNG", "JPEG", "TIFF", "ZARR"}
-        The format.
 
     Raises
     ------
@@ -149,7 +144,7 @@ def write_image(
     like: ImageFile | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write an image file; there is never half of one.
+    """Write an image file, never half of one, and return its path.
 
     JPEG has quality 95 and full colour resolution (4:4:4). TIFF is compressed without loss.
     EXIF goes to PNG and JPEG, and of it the orientation to TIFF; the colour profile and the
@@ -166,11 +161,6 @@ def write_image(
         Where the metadata come from.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
 
     Raises
     ------

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .metadata import ImageFile, ImageMetadata, ZarrHeader, distinct
+from .metadata import ImageFile, ImageMetadata, ZarrHeader, distinct, listed
 from .problems import ImageFileError, one_line
 
 _CHUNK = 512  # pixels along Y and X, in images that are new
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
-_MOST_LISTED = 6
 _OME_SIZE = re.compile(r'\bPhysicalSize([XYZ])(Unit)?\s*=\s*"([^"]*)"')
 _MICROMETRES = ("µm", "\N{GREEK SMALL LETTER MU}m", "um", "micron", "microns", "\\u00b5m")
 
@@ -67,13 +66,9 @@ def open_zarr(path: Path, series: int | None = None) -> ImageFile:
     array, group, multiscale = images[number]
     notes: tuple[str, ...] = ()
     if series is None and len(images) > 1:
-        listed = ", ".join(
-            f"{i} ({' × '.join(map(str, each.shape))} {each.dtype.name})"
-            for i, (each, _, _) in enumerate(images[:_MOST_LISTED])
-        )
-        more = f" and {len(images) - _MOST_LISTED} more" if len(images) > _MOST_LISTED else ""
+        held = listed([each for each, _, _ in images])
         notes = (
-            f"The folder holds {len(images)} images: {listed}{more}; image {number} was taken, "
+            f"The folder holds {len(images)} images: {held}; image {number} was taken, "
             "--series chooses another.",
         )
     if not multiscale:

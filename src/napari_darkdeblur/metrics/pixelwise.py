@@ -6,7 +6,7 @@ a pixel has no value (beside the border, say) it is NaN. Images of any size go t
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,9 @@ def squared_error(first: PixelValues, second: PixelValues) -> PixelValues:
     return np.square(first - second)
 
 
-def similarity(first: PixelValues, second: PixelValues) -> PixelValues:
-    """Return the SSIM of the window around each pixel, the mean over the channels, (H, W).
-
-    At the border windows are filled up by reflection; see `inner_similarity`.
-    """
-    _, values = structural_similarity(
+def structural(first: PixelValues, second: PixelValues, *, full: bool) -> Any:
+    """Return scikit-image's SSIM with the parameters of Wang et al. (2004); see `ssim`."""
+    return structural_similarity(
         second,
         first,
         data_range=DATA_RANGE,
@@ -51,8 +48,16 @@ def similarity(first: PixelValues, second: PixelValues) -> PixelValues:
         gaussian_weights=True,
         sigma=SSIM_SIGMA,
         use_sample_covariance=False,
-        full=True,
+        full=full,
     )
+
+
+def similarity(first: PixelValues, second: PixelValues) -> PixelValues:
+    """Return the SSIM of the window around each pixel, the mean over the channels, (H, W).
+
+    At the border windows are filled up by reflection; see `inner_similarity`.
+    """
+    _, values = structural(first, second, full=True)
     pixels: PixelValues = values.mean(axis=2) if values.ndim == 3 else values
     return pixels
 

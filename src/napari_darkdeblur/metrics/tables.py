@@ -36,8 +36,6 @@ class Metric:
         Name in tables and files, with its unit.
     description : str
         Sentence that says what the metric means.
-    better : {"higher", "lower", "neither"}
-        Which values are better, if that can be said at all.
     digits : int
         How many digits to show after the point.
     needs : {"nothing", "reference", "original"}
@@ -47,6 +45,8 @@ class Metric:
         more for each pixel: its first two axes are rows and columns.
     summary : callable
         Takes these values for the whole image or any rectangle of it, and returns the number.
+    better : {"higher", "lower", "neither"}
+        Which values are better, if that can be said at all.
     halo : int
         How many rows above and below a pixel its value depends on.
     least_side : int
@@ -58,11 +58,11 @@ class Metric:
     key: str
     label: str
     description: str
-    better: Literal["higher", "lower", "neither"]
     digits: int
     needs: Literal["nothing", "reference", "original"]
     pixels: Callable[..., PixelValues]
     summary: Callable[[PixelValues], float]
+    better: Literal["higher", "lower", "neither"] = "neither"
     halo: int = 0
     least_side: int = 1
     of_tiles: bool = True
@@ -139,7 +139,6 @@ METRICS: tuple[Metric, ...] = (
         label="Sharpness (%/px)",
         description="How much brightness changes from pixel to pixel, in per cent of the mean "
         "brightness; compares images of one scene only, and noise and ringing raise it.",
-        better="neither",
         digits=2,
         needs="nothing",
         pixels=pixelwise.luma_and_gradient,
@@ -151,7 +150,6 @@ METRICS: tuple[Metric, ...] = (
         label="Noise (%)",
         description="Estimated standard deviation of the noise, in per cent of the value range; "
         "fine texture counts as noise.",
-        better="neither",
         digits=2,
         needs="nothing",
         pixels=pixelwise.noise_response,
@@ -163,7 +161,6 @@ METRICS: tuple[Metric, ...] = (
         key="black",
         label="At black (%)",
         description="Share of the values that are cut off at black.",
-        better="neither",
         digits=2,
         needs="nothing",
         pixels=pixelwise.at_black,
@@ -173,7 +170,6 @@ METRICS: tuple[Metric, ...] = (
         key="white",
         label="At white (%)",
         description="Share of the values that are cut off at white.",
-        better="neither",
         digits=2,
         needs="nothing",
         pixels=pixelwise.at_white,
@@ -183,7 +179,6 @@ METRICS: tuple[Metric, ...] = (
         key="change_mean",
         label="Mean change (%)",
         description="Mean absolute difference to the original, in per cent of the value range.",
-        better="neither",
         digits=2,
         needs="original",
         pixels=pixelwise.absolute_error,
@@ -194,7 +189,6 @@ METRICS: tuple[Metric, ...] = (
         label="Largest change (%)",
         description="Largest absolute difference of a value to the original, in per cent of the "
         "value range.",
-        better="neither",
         digits=1,
         needs="original",
         pixels=pixelwise.absolute_error,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,12 +44,7 @@ def tile_regions(height: int, width: int, tile: int) -> list[Rectangle]:
             f"An image of {width} × {height} pixels cannot be cut into tiles of {tile} pixels; "
             "all must be at least 1."
         )
-    rows, columns = (_edges(length, tile) for length in (height, width))
-    return [
-        Rectangle(top, left, bottom - top, right - left)
-        for top, bottom in pairwise(rows)
-        for left, right in pairwise(columns)
-    ]
+    return Rectangle.grid(_edges(height, tile), _edges(width, tile))
 
 
 def measure_tiles(

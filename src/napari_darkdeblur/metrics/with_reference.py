@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage.color import deltaE_cie76, gray2rgb, rgb2lab
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
 
 from . import pixelwise
 from .bands import in_bands
 from .images import DATA_RANGE, checked_pair, require_side
-from .pixelwise import SSIM_SIGMA, SSIM_WINDOW
+from .pixelwise import SSIM_WINDOW
 
 MS_SSIM_SCALES = 5
 MS_SSIM_LEAST_SIDE = (SSIM_WINDOW - 1) * 2 ** (MS_SSIM_SCALES - 1) + 1
@@ -101,17 +101,7 @@ def ssim(restored: ArrayLike, reference: ArrayLike) -> float:
     """
     first, second = _double(restored, reference)
     require_side(first, SSIM_WINDOW, "SSIM with an 11 pixel window")
-    return float(
-        structural_similarity(
-            second,
-            first,
-            data_range=DATA_RANGE,
-            channel_axis=2 if first.ndim == 3 else None,
-            gaussian_weights=True,
-            sigma=SSIM_SIGMA,
-            use_sample_covariance=False,
-        )
-    )
+    return float(pixelwise.structural(first, second, full=False))
 
 
 def ms_ssim(restored: ArrayLike, reference: ArrayLike) -> float:

@@ -6,7 +6,6 @@ import re
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import nn
 
 from .blocks import ContextualGate, DenseAttentionBlock, Upsample, conv3x3
@@ -82,18 +81,6 @@ class DarkDeblurNet(RestorationNetwork):
             )
             for _ in range(count)
         )
-
-    @torch.no_grad()
-    def _start_near_identity(self) -> None:
-        """Make the first residual small, and as dark as the image is.
-
-        With biases a random network adds the same error to a black image as to a bright one, and
-        the first thousand steps go into taking it away again.
-        """
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-        self.head.weight.mul_(0.1)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages between its poolings; see `RestorationNetwork.stages`."""

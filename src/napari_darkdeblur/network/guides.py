@@ -51,6 +51,15 @@ def linear_to_srgb(value: Tensor) -> Tensor:
     return torch.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
 
 
+def mirrored(places: Tensor, length: Tensor | int) -> Tensor:
+    """Return which of 0..length - 1 is seen at places of a row that goes on as its mirror image.
+
+    ... 2 1 0 0 1 2 ..., as often as needed.
+    """
+    places = places % (2 * length)
+    return torch.minimum(places, 2 * length - 1 - places)
+
+
 def deconvolved(
     picture: Tensor, kernels: Tensor, linear_light: Tensor | bool = True, count: int = 3
 ) -> Tensor:
@@ -203,8 +212,7 @@ def _continued(light: Tensor, padding: int) -> tuple[Tensor, int, int]:
     for length in light.shape[-2:]:
         whole = next_fast_len(length + 2 * padding, real=True)
         start = (whole - length) // 2
-        place = (torch.arange(whole, device=light.device) - start) % (2 * length)
-        places.append(torch.minimum(place, 2 * length - 1 - place))
+        places.append(mirrored(torch.arange(whole, device=light.device) - start, length))
         starts.append(start)
     rows, columns = places
     return light[..., rows, :][..., columns], starts[0], starts[1]

@@ -204,15 +204,6 @@ class _PeerNetwork(RestorationNetwork):
         """Return the residual of pictures whose sides are multiples of the size multiple."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def _start_near_identity(self) -> None:
-        """Make the first residual small, and as dark as the image is; see `DarkDeblurNet`."""
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            elif name.endswith("head.weight"):
-                parameter.mul_(0.1)
-
 
 class ResidualBlock(nn.Module):
     """Two convolutions around a short-cut, without normalisation (Nah et al. 2017)."""

@@ -190,6 +190,19 @@ class RestorationNetwork(nn.Module):
         """
         return run_stages(self.stages(), image)[0]
 
+    @torch.no_grad()
+    def _start_near_identity(self) -> None:
+        """Make the first residual small, and as dark as the image is.
+
+        With biases a random network adds the same error to a black image as to a bright one, and
+        the first thousand steps go into taking it away again.
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif name.endswith("head.weight"):
+                parameter.mul_(0.1)
+
 
 class _Stem(Stage):
     """The first convolution: cheap enough never to store what it makes."""
@@ -216,16 +229,7 @@ class _Stem(Stage):
 class _BlockStage(Stage):
     """A dense-attention block; subclasses add what follows it before the next one.
 
-    Parameters
-    ----------
-    net : DarkDeblurNet
-        Network that the stage is a part of.
-    path : {"encoder", "decoder"}
-        Path that the block is on.
-    level : int
-        Level of the block, 0 the finest.
-    index : int
-        Number of blocks before it on that level.
+    Level 0 is the finest, and ``index`` counts the blocks of a level from 0.
     """
 
     def __init__(self, net: DarkDeblurNet, path: _Path, level: int, index: int) -> None:
@@ -274,10 +278,7 @@ class _EncoderStage(_BlockStage):
 class _DecoderStage(_BlockStage):
     """The last block of a level, the upsampling to the next finer one, and its skip.
 
-    Parameters
-    ----------
-    net, path, level
-        See `_BlockStage`; the coarsest level's blocks are the encoder's.
+    The coarsest level's blocks are the encoder's.
     """
 
     def __init__(self, net: DarkDeblurNet, path: _Path, level: int) -> None:

@@ -122,7 +122,7 @@ def save_weights(
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> Path:
-    """Write a network's weights and card to one file.
+    """Write a network's weights and card to one file; return its path.
 
     Parameters
     ----------
@@ -136,11 +136,6 @@ def save_weights(
         How numbers are stored: ``torch.float32`` or ``torch.float16``.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
 
     Raises
     ------

@@ -176,7 +176,6 @@ def deblur(
     finally:
         job.free()
     view = job.view
-    assert view is not None
     if view.nonfinite:
         warnings.warn(
             f"{view.nonfinite_count} of the image's values are NaN or infinite; they were left "
@@ -190,7 +189,6 @@ def deblur(
 def _tell_guesses(job: Job) -> None:
     """Log which values were taken for black and white, and which axes if they were guessed."""
     view = job.view
-    assert view is not None
     if view.note_of_axes:
         _log.warning(view.note_of_axes)
     _log.log(logging.WARNING if view.range_guessed else logging.INFO, view.range_text)

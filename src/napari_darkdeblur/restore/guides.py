@@ -8,8 +8,6 @@ so neighbouring blocks overlap, and fade into each other.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -45,18 +43,12 @@ def guide_blocks(height: int, width: int) -> list[Rectangle]:
     list of Rectangle
         Row by row, without overlap; as even as they can be, so that none is a sliver.
     """
-    rows, columns = (_even_parts(length) for length in (height, width))
-    return [
-        Rectangle(top, left, bottom - top, right - left)
-        for top, bottom in rows
-        for left, right in columns
-    ]
+    return Rectangle.grid(_even_edges(height), _even_edges(width))
 
 
-def _even_parts(length: int) -> list[tuple[int, int]]:
+def _even_edges(length: int) -> list[int]:
     count = max(1, round(length / BLOCK))
-    edges = [length * i // count for i in range(count + 1)]
-    return list(pairwise(edges))
+    return [length * i // count for i in range(count + 1)]
 
 
 def faded(block: Rectangle, height: int, width: int) -> Rectangle:
@@ -128,9 +120,7 @@ class PlaneGuides:
         outer = with_margin(block, self._kernels.shape[-1], height, width)
         whole = faded(block, height, width)
         inside = whole.relative_to(outer)
-        picture = self._view.read(
-            self._plane, slice(outer.top, outer.bottom), slice(outer.left, outer.right)
-        )
+        picture = self._view.read(self._plane, *outer.slices)
         grey = self._view.axes.colour == "grey"
         # (guide, colour, h, w). A colour at a time takes a third of the memory.
         made = torch.zeros((self._count, 3, whole.height, whole.width), device=self._device)

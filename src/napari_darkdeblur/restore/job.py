@@ -143,9 +143,9 @@ class Job:
         self.known_view = array if isinstance(array, ImageView) else None
         self.array = array.array if isinstance(array, ImageView) else array
         self.options = self.asked = options
-        self.view: ImageView | None = None
-        self.loaded: LoadedModel | None = None
-        self.plan: Plan | None = None
+        self._view: ImageView | None = None
+        self._loaded: LoadedModel | None = None
+        self._plan: Plan | None = None
         # One for all planes, or for each one or None; a text as long as it is to be found.
         self.psf: GivenPSF | tuple[AnyPSF | None, ...] = options.known_psf
         self.linear_light = True
@@ -155,9 +155,26 @@ class Job:
         self.clock = RemainingTime()
 
     @property
+    def view(self) -> ImageView:
+        """Image that is restored, from the beginning of `run` on."""
+        assert self._view is not None
+        return self._view
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """Model, from when `run` has loaded it."""
+        assert self._loaded is not None
+        return self._loaded
+
+    @property
+    def plan(self) -> Plan:
+        """How each plane is restored, from when `run` has decided it."""
+        assert self._plan is not None
+        return self._plan
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
-        assert self.loaded is not None
         return next(self.loaded.network.parameters()).device
 
     def run(self) -> Iterator[Event]:
@@ -165,7 +182,7 @@ class Job:
         options = self.options
         if np.may_share_memory(_in_memory(self.array), _in_memory(self.output)):
             raise PixelError("The output is the image itself; it takes an array of its own.")
-        view = self.view = self.known_view or ImageView(
+        view = self._view = self.known_view or ImageView(
             self.array,
             options.axes,
             options.value_range,
@@ -178,10 +195,8 @@ class Job:
         self._check_psf()
         if self.psf in ("auto", "auto-grid"):
             self.psf = yield from self._find_psf(view.plane_count // 2)
-            self.plan = self._make_plan(self.options)
+            self._plan = self._make_plan(self.options)
         each = self.psf == "auto-each"
-        assert self.loaded is not None
-        assert self.plan is not None
         yield ModelReady(
             self.loaded.name,
             str(self.device),
@@ -200,7 +215,7 @@ class Job:
                 found = yield from self._find_psf(plane)
                 before = self.psf if isinstance(self.psf, tuple) else ()
                 self.psf = (*before, found)
-                self.plan = self._make_plan(self.options)
+                self._plan = self._make_plan(self.options)
             while True:
                 try:
                     yield from self._restore_plane(plane)
@@ -219,12 +234,12 @@ class Job:
         """Give back the device's memory, also what an error's traceback holds."""
         if error is not None:
             traceback.clear_frames(error.__traceback__)
-        if self.loaded is not None:
+        if self._loaded is not None:
             free_unused(self.device)
 
     def result(self, status: Any, message: str, error: Exception | None) -> Result:
         """Return how it ended."""
-        loaded, view = self.loaded, self.view
+        loaded, view = self._loaded, self._view
         return Result(
             status=status,
             message=message,
@@ -233,7 +248,7 @@ class Job:
             model=loaded.name if loaded is not None else "",
             sha256=loaded.sha256 if loaded is not None else "",
             device=str(self.device) if loaded is not None else "",
-            plan=self.plan,
+            plan=self._plan,
             range_text=view.range_text if view is not None else "",
             notes=tuple(view.notes) if view is not None else (),
             psf=self._psf_or_none(),
@@ -250,14 +265,12 @@ class Job:
             on_gpu = choose_device(self.options.device).type != "cpu"
             if not (too_full and on_gpu):
                 raise
+            why = _shortened(str(error))
             if self.options.device != "auto":
                 raise OutOfMemoryError(
-                    f"Device {self.options.device!r} has too little free memory "
-                    f"({_shortened(str(error))}); close other programs, or choose the device "
-                    "'cpu'."
+                    f"Device {self.options.device!r} has too little free memory ({why}); close "
+                    "other programs, or choose the device 'cpu'."
                 ) from error
-            assert self.view is not None
-            why = _shortened(str(error))
             self.view.notes.append(
                 f"The GPU has too little free memory, so the CPU is used ({why})."
             )
@@ -265,18 +278,15 @@ class Job:
         return True
 
     def _prepare(self) -> None:
-        assert self.view is not None
         view, options = self.view, self.options
-        self.loaded = options.load_model(view.axes.pixel_count)
-        self.plan = self._make_plan(options)
+        self._loaded = options.load_model(view.axes.pixel_count)
+        self._plan = self._make_plan(options)
 
     def _go_to_cpu(self) -> None:
         self.options = dataclasses.replace(self.asked, device="cpu", precision="fp32")
         self._prepare()
 
     def _make_plan(self, options: RestoreOptions) -> Plan:
-        assert self.loaded is not None
-        assert self.view is not None
         view = self.view
         output: Any = self.output
         in_memory = isinstance(output, np.ndarray) and not isinstance(output, np.memmap)
@@ -289,8 +299,6 @@ class Job:
 
     def _check_psf(self) -> None:
         """Decide what is known about the blur before any is searched; refuse what cannot be."""
-        assert self.loaded is not None
-        assert self.view is not None
         view, psf, name = self.view, self.options.known_psf, self.loaded.name
         if psf is None:
             return
@@ -314,8 +322,6 @@ class Job:
 
     def _find_psf(self, plane: int) -> Generator[Event, None, AnyPSF | None]:
         """Search a plane's kernel; return it if it is to be used."""
-        assert self.loaded is not None
-        assert self.view is not None
         found: PSFFound | None = None
         for event in search_psf(
             self.view,
@@ -340,7 +346,6 @@ class Job:
 
     def _tell_light(self) -> None:
         """Note, once, what was decided about light: it matters only where a kernel is used."""
-        assert self.view is not None
         if self.note_of_light:
             self.view.notes.append(Note(self.note_of_light, "light"))
             self.note_of_light = ""
@@ -353,9 +358,6 @@ class Job:
 
     def _guides(self, plane: int) -> PlaneGuides | None:
         """Return what makes and keeps the guides of a plane that has a kernel."""
-        assert self.loaded is not None
-        assert self.view is not None
-        assert self.plan is not None
         psf = self._psf_or_none()
         if isinstance(psf, tuple):
             psf = psf[plane]
@@ -369,9 +371,6 @@ class Job:
         return PlaneGuides(self.view, plane, psf, self.linear_light, count, store, self.device)
 
     def _restore_plane(self, plane: int) -> Iterator[Event]:
-        assert self.loaded is not None
-        assert self.view is not None
-        assert self.plan is not None
         view, plan, network = self.view, self.plan, self.loaded.network
         io = PlaneIO(view, plane, self.output, self.loaded, self._guides(plane))
         progress = PlaneProgress(plan, plane, view.plane_count, self.clock)
@@ -393,7 +392,6 @@ class Job:
 
     def _with_less_memory(self, plane: int, reason: str) -> Retried:
         """Change the plan, or the device, after memory ran out."""
-        assert self.plan is not None
         device = str(self.device)
         self.free()
         self.clock.restart()
@@ -420,17 +418,15 @@ class Job:
 
     def _use_smaller_plan(self) -> bool:
         """Halve the tile, and cut what may be taken; return whether that goes."""
-        assert self.plan is not None
-        whole = self.plan.mode == "whole"
-        tiling: Tiling = "exact" if whole else self.plan.mode
-        # Smaller tiles alone would leave their room to features that are kept.
         failed = self.plan
+        tiling: Tiling = "exact" if failed.mode == "whole" else failed.mode
+        # Smaller tiles alone would leave their room to features that are kept.
         memory = failed.fixed_bytes + int(_RETRY_SHARE * (failed.peak_bytes - failed.fixed_bytes))
-        tile = min(self.plan.tile // 2, _LARGEST_RETRY)
+        tile = min(failed.tile // 2, _LARGEST_RETRY)
         while tile >= _SMALLEST_RETRY:
             smaller = dataclasses.replace(self.options, tiling=tiling, tile=tile, memory=memory)
             with contextlib.suppress(BudgetError):
-                self.plan = self._make_plan(smaller)
+                self._plan = self._make_plan(smaller)
                 self.options = smaller
                 return True
             tile //= 2

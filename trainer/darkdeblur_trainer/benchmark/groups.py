@@ -69,7 +69,7 @@ def _by_size() -> dict[str, dict[str, Any]]:
             **_UNIFORM,
             **settings,
             "blur_radius": (low, high),
-            **({"defocus_disc": 0.0} if high > _NO_DISC_FROM and low >= _NO_DISC_FROM else {}),
+            **({"defocus_disc": 0.0} if low >= _NO_DISC_FROM else {}),
         }
         for low, high in SIZES
         for noise, settings in NOISE.items()

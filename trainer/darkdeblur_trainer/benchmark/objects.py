@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -255,10 +255,7 @@ def object_scores(
     for kind, condition, colour in tqdm(
         pairs, desc="objects", unit="image", disable=None if progress else True
     ):
-        pair = ValidationPair(
-            kind, colour.name, colour.blurred[:1], colour.sharp[:1], colour.kernel,
-            colour.linear_light,
-        )  # fmt: skip
+        pair = replace(colour, group=kind, blurred=colour.blurred[:1], sharp=colour.sharp[:1])
         reference = measure_objects(as_saved(pair.sharp))
         restored = {name: method(pair).clamp(0, 1).cpu() for name, method in methods.items()}
         for method, image in {INPUT: pair.blurred, **restored}.items():

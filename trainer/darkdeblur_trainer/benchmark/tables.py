@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from napari_darkdeblur.atomic import write_csv_rows
 from napari_darkdeblur.metrics import metric_of
+from napari_darkdeblur.text_tables import format_aligned, format_markdown
 
 from .baselines import BASELINES, BLIND
 from .scores import HARM, INPUT, METRICS, Score, Summary
@@ -86,24 +88,20 @@ def _signed(value: float | None) -> str:
 
 def in_markdown(head: Sequence[str], lines: Sequence[Sequence[str]], names: int = 2) -> str:
     """Format a table in Markdown, of which the first columns are ``names`` and not numbers."""
-    marks = [*["---"] * names, *["---:"] * (len(head) - names)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, marks, *lines])
+    return format_markdown([head, *lines], names)
 
 
 def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], names: int = 2) -> str:
-    """Format a table with aligned columns, of which the first are ``names`` and not numbers."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *lines, strict=True)]
-    text, last = [], head[0]
-    for cells in [head, *lines]:
-        if names > 1 and cells[0] != last:  # a gap between groups
-            text.append("")
-        last = cells[0]
-        words = [
-            cell.ljust(width) if place < names else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        text.append("  ".join(words).rstrip())
-    return "\n".join(text)
+    """Format a table with aligned columns, of which the first are ``names`` and not numbers.
+
+    With several names, a gap is left between groups, which are lines of one first name.
+    """
+    text = format_aligned([head, *lines], names)
+    if names == 1:
+        return text
+    first_names = (cells[0] for cells in [head, *lines])
+    together = groupby(zip(first_names, text.split("\n"), strict=True), key=lambda each: each[0])
+    return "\n\n".join("\n".join(row for _, row in group) for _, group in together)
 
 
 def write_csv(path: Path, found: Sequence[Score]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from napari_darkdeblur.network.guides import mirrored
+
 from ..synthesis.sample_random import SampleRandom, Stream, sample_indices
 from .image_cache import ImageCache, scaled
 
@@ -82,8 +84,13 @@ class CropSampler:
         # A uniform number below 1 can still round up to the number of places.
         first = torch.minimum((draw * (room + 1)).long(), room)
         steps = torch.where(flip[:, None], self.side - 1 - along, along)
-        place = first[:, None] + steps
-        # Mirrored at both ends as often as needed: ... 2 1 0 0 1 2 ... for tiny images.
-        period = 2 * extent[:, None]
-        place = place % period
-        return torch.minimum(place, period - 1 - place)
+        return mirrored(first[:, None] + steps, extent[:, None])
+
+
+def central_crop(image: Tensor, height: int, width: int | None = None) -> Tensor:
+    """Cut the middle of (3, H, W), a square if no width is given, mirroring what is too small."""
+    for dim, length in ((1, height), (2, height if width is None else width)):
+        extent = image.shape[dim]
+        places = torch.arange(length) + (extent - length) // 2
+        image = image.index_select(dim, mirrored(places, extent))
+    return image

@@ -87,6 +87,14 @@ def find_pairs(
     return PairedFiles([blurred_files[n] for n in kept], [sharp_files[n] for n in kept], unpaired)
 
 
+def sizes_differ(blurred: tuple[int, int], sharp: tuple[int, int]) -> str:
+    """Return why a pair of images of such heights and widths cannot be used."""
+    return (
+        f"the pair differs in size: blurred {blurred[0]} x {blurred[1]}, sharp "
+        f"{sharp[0]} x {sharp[1]}."
+    )
+
+
 def read_split(list_file: Path, images: list[Path]) -> tuple[list[Path], list[Path]]:
     """Divide images by a list of those to train on.
 

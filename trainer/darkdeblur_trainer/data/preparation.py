@@ -26,6 +26,8 @@ from napari_darkdeblur.datasets import (
 from napari_darkdeblur.errors import DarkDeblurError
 from napari_darkdeblur.imagefiles import open_image
 
+from .layouts import sizes_differ
+
 PATCH = 128
 # The paper's split of ExDark (section 2.3.1).
 EXDARK_IMAGES, EXDARK_TRAINING = 7363, 6800
@@ -185,17 +187,12 @@ def _sizes(
         except (DarkDeblurError, OSError) as error:
             problems[_below(pair.blurred, root)] = " ".join(str(error).split())
             continue
-        if len(set(found)) > 1:
-            (height, width), (other_height, other_width) = (
-                found[0],
-                next(size for size in found if size != found[0]),
-            )
-            problems[_below(pair.blurred, root)] = (
-                f"the pair differs in size: blurred {height} x {width}, sharp "
-                f"{other_height} x {other_width}."
-            )
+        first, *others = found
+        other = next((size for size in others if size != first), None)
+        if other is not None:
+            problems[_below(pair.blurred, root)] = sizes_differ(first, other)
             continue
-        sizes[pair.name] = found[0]
+        sizes[pair.name] = first
     return sizes, problems
 
 

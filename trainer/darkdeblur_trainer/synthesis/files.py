@@ -20,6 +20,7 @@ from napari_darkdeblur.imagefiles import write_image
 from ..config import ConfigError
 from ..config_files import parse_override, parse_section
 from ..data import cache_images, common_value_ranges, default_cache_folder, images_by_stem
+from ..data.crops import central_crop
 from .degradation import Degradation
 from .pairs import PairSynthesizer
 
@@ -117,12 +118,14 @@ def write_pairs(
     jobs = [job for job in jobs if job[0] in places]
     for path, file, index in tqdm(jobs, desc="pairs", unit="pair", disable=None):
         place = places[path]
-        pair = synthesizer(_mirrored(cache.image(place), margin)[None], [index])
+        image = cache.image(place)
+        wide = central_crop(image, image.shape[1] + 2 * margin, image.shape[2] + 2 * margin)
+        pair = synthesizer(wide[None], [index])
         write = _eight_bit if int(cache.bits[place]) == 8 else _sixteen_bit
-        for kind, image in (("blurred", pair.blurred[0]), ("sharp", pair.sharp[0])):
+        for kind, made in (("blurred", pair.blurred[0]), ("sharp", pair.sharp[0])):
             output = target / kind / file
             output.parent.mkdir(parents=True, exist_ok=True)
-            write_image(output, write(image), overwrite=overwrite)
+            write_image(output, write(made), overwrite=overwrite)
     return len(jobs), cache.left_out
 
 
@@ -155,14 +158,6 @@ def write_kernel_sheet(
     sheet = rows.reshape(rows.shape[0] * rows.shape[1], -1)
     enlarged = sheet.repeat_interleave(4, dim=0).repeat_interleave(4, dim=1)
     write_image(target, _eight_bit(enlarged[None])[:, :, 0], overwrite=overwrite)
-
-
-def _mirrored(image: Tensor, margin: int) -> Tensor:
-    for dim in (1, 2):
-        extent = image.shape[dim]
-        place = torch.arange(-margin, extent + margin) % (2 * extent)
-        image = image.index_select(dim, torch.minimum(place, 2 * extent - 1 - place))
-    return image
 
 
 def _eight_bit(image: Tensor) -> NDArray[np.uint8]:

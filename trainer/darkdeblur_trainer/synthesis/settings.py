@@ -35,17 +35,14 @@ class SettingsTable:
         table = {"edges": (shares.cumsum(0) / shares.sum())[:-1].to(device)}
         for name in Degradation.model_fields.keys() - {"preset", "share"}:
             values = [getattr(degradation, name) for degradation in degradations]
-            if any(isinstance(value, tuple) for value in values):
+            if any(value is None or isinstance(value, tuple) for value in values):
                 # A range that is switched off becomes 0..0.
                 for part in (0, 1):
                     ends = [0.0 if value is None else float(value[part]) for value in values]
                     table[f"{name}/{part}"] = torch.tensor(ends, device=device)
-            elif all(value is not None for value in values):
+            else:
                 numbers = [float(value) for value in values]
                 table[name] = torch.tensor(numbers, device=device)
-            else:
-                for part in (0, 1):
-                    table[f"{name}/{part}"] = torch.zeros(len(values), device=device)
         self._table = table
 
     def draw(self, random: SampleRandom) -> dict[str, Tensor]:

@@ -86,11 +86,6 @@ class Axes:
         shape : sequence of int
             Shape of the array.
 
-        Returns
-        -------
-        Axes
-            The axes.
-
         Raises
         ------
         AxesError
@@ -110,11 +105,6 @@ class Axes:
         ----------
         shape : sequence of int
             Shape of the array.
-
-        Returns
-        -------
-        Axes
-            The axes.
 
         Raises
         ------

@@ -71,11 +71,6 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     dtype : numpy.dtype or what it takes
         An integer of 8 to 64 bits, float16, float32 or float64, in either byte order.
 
-    Returns
-    -------
-    numpy.dtype
-        The same.
-
     Raises
     ------
     PixelError

@@ -11,7 +11,8 @@ import numpy as np
 from .pixels import PixelError, ValueRangeError
 from .values import ONE_IN, Strips, ValueStatistics, value_statistics
 
-ValueRange: TypeAlias = Literal["auto", "dtype", "data", "percentile"] | tuple[float, float]
+Limits: TypeAlias = tuple[float, float]
+ValueRange: TypeAlias = Literal["auto", "dtype", "data", "percentile"] | Limits
 
 # An image that uses less of a range than this share would look black to the network, which
 # would then darken it.
@@ -42,7 +43,7 @@ class ChosenRange:
     black: float
     white: float
     text: str
-    extremes: tuple[float, float] | None = None
+    extremes: Limits | None = None
     nonfinite: dict[int, int] | None = None
     notes: tuple[str, ...] = ()
     guessed: bool = False
@@ -53,7 +54,7 @@ def depends_on_values(value_range: ValueRange) -> bool:
     return value_range in ("auto", "data", "percentile")
 
 
-def default_full_scale(dtype: np.dtype[Any], colour: str) -> tuple[float, float] | None:
+def default_full_scale(dtype: np.dtype[Any], colour: str) -> Limits | None:
     """Return the full scale of an image whose file states none; None if that of its dtype.
 
     A colour image of 16 bits is a photograph, whose values follow a tone curve that begins at 0.
@@ -66,7 +67,7 @@ def choose_range(
     dtype: np.dtype[Any],
     count: int,
     value_range: ValueRange = "auto",
-    full_scale: tuple[float, float] | None = None,
+    full_scale: Limits | None = None,
     whose: str = "the image",
 ) -> ChosenRange:
     """Choose the values of black and white of an image, or of several that belong together.
@@ -85,11 +86,6 @@ def choose_range(
         See `ImageView`.
     whose : str
         What to call the image in sentences.
-
-    Returns
-    -------
-    ChosenRange
-        Black, white, and why.
 
     Raises
     ------
@@ -121,7 +117,7 @@ def _full_scale(
     dtype: np.dtype[Any],
     count: int,
     auto: bool,
-    full_scale: tuple[float, float] | None,
+    full_scale: Limits | None,
     whose: str,
 ) -> ChosenRange:
     """Return the full scale, or the percentiles if it is no range for these values."""
@@ -139,29 +135,21 @@ def _full_scale(
         scanned = value_statistics(strips(), count, percentiles=True)
         return replace(_from_values(scanned, whose), guessed=True)
     scanned = value_statistics(strips(), count, percentiles=auto)
+    found = scanned.extremes
     if auto:
-        inside = scanned.extremes is not None and (
-            limits[0] <= scanned.extremes[0] and scanned.extremes[1] <= limits[1]
-        )
-        used = _share(scanned, limits)
+        inside = found is not None and not _reaches_beyond(found, limits)
+        used = _share(scanned.percentiles, limits)
         # Of a single value nothing can be said: in 8 bits it may be any.
-        single = (
-            dtype == np.uint8
-            and scanned.extremes is not None
-            and scanned.extremes[0] == scanned.extremes[1]
-        )
+        single = dtype == np.uint8 and found is not None and found[0] == found[1]
         if inside and (used >= LEAST_USE or single):
             return _within(limits, why, scanned, whose)
         reason = f"it uses {_per_cent(used)} of {limits[0]:g} to {limits[1]:g}"
         if not inside:
             reason = f"it has values outside {limits[0]:g} to {limits[1]:g}"
         return replace(_from_values(scanned, whose, reason), guessed=True)
-    if scanned.extremes is not None and (
-        scanned.extremes[0] < limits[0] or scanned.extremes[1] > limits[1]
-    ):
-        raise ValueRangeError(scanned.extremes, limits)
-    low, high = scanned.extremes or (0.0, 0.0)
-    used = (high - low) / (limits[1] - limits[0])
+    if found is not None and _reaches_beyond(found, limits):
+        raise ValueRangeError(found, limits)
+    used = _share(found, limits)
     note = (
         f"{whose[0].upper()}{whose[1:]} uses only {_per_cent(used)} of the value range "
         f"{limits[0]:g} to {limits[1]:g}, so the network sees it almost black and may darken it; "
@@ -170,7 +158,7 @@ def _full_scale(
     return ChosenRange(
         *limits,
         _sentence(limits, why),
-        scanned.extremes,
+        found,
         scanned.nonfinite,
         (note,) if 0 < used < LEAST_USE else (),
     )
@@ -195,21 +183,20 @@ def _uses(strips: Strips, dtype: np.dtype[Any], count: int, least: float) -> boo
     return False
 
 
-def _share(scanned: ValueStatistics, limits: tuple[float, float]) -> float:
-    """Return how much of a range lies between the percentiles."""
-    if scanned.percentiles is None:
-        return 0.0
-    low, high = scanned.percentiles
-    return (high - low) / (limits[1] - limits[0])
+def _share(part: Limits | None, limits: Limits) -> float:
+    """Return how much of a range another one covers; 0 if there is none."""
+    return 0.0 if part is None else (part[1] - part[0]) / (limits[1] - limits[0])
 
 
-def _within(
-    limits: tuple[float, float], why: str, scanned: ValueStatistics | None, whose: str
-) -> ChosenRange:
+def _reaches_beyond(found: Limits, limits: Limits) -> bool:
+    return found[0] < limits[0] or found[1] > limits[1]
+
+
+def _within(limits: Limits, why: str, scanned: ValueStatistics | None, whose: str) -> ChosenRange:
     """Return a range that does not follow from the values; note what lies outside."""
     notes = []
     found = scanned.extremes if scanned is not None else None
-    if found is not None and (found[0] < limits[0] or found[1] > limits[1]):
+    if found is not None and _reaches_beyond(found, limits):
         notes.append(
             f"{whose[0].upper()}{whose[1:]} has values from {found[0]:.6g} to {found[1]:.6g}; "
             f"the network saw them limited to the value range {limits[0]:g} to {limits[1]:g}, "
@@ -248,7 +235,7 @@ def _from_values(scanned: ValueStatistics, whose: str, reason: str = "") -> Chos
     return ChosenRange(*limits, text, found, scanned.nonfinite, tuple(notes))
 
 
-def _sentence(limits: tuple[float, float], why: str) -> str:
+def _sentence(limits: Limits, why: str) -> str:
     return f"Black is {limits[0]:.6g} and white {limits[1]:.6g}, {why}."
 
 
@@ -256,7 +243,7 @@ def _per_cent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def _given(value_range: ValueRange) -> tuple[float, float] | None:
+def _given(value_range: ValueRange) -> Limits | None:
     """Return black and white where they are given; refuse what is no range."""
     if isinstance(value_range, str):
         if value_range in ("auto", "dtype", "data", "percentile"):

@@ -82,15 +82,7 @@ def value_statistics(
 
 
 class _Tail:
-    """The least or the greatest of many values.
-
-    Parameters
-    ----------
-    count : int
-        Number of values that are kept; equal ones count.
-    greatest : bool
-        Whether the greatest are kept, instead of the least.
-    """
+    """The ``count`` least or greatest of many values; equal ones count."""
 
     def __init__(self, count: int, *, greatest: bool) -> None:
         self._count, self._greatest = count, greatest

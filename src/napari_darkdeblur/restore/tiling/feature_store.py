@@ -95,16 +95,10 @@ class DiskFeatureStore:
 
     Parameters
     ----------
-    feature : Feature
-        Feature map that is stored.
-    height, width : int
-        Size of the plane in pixels.
-    dtype : torch.dtype
-        Data type of the features.
+    feature, height, width, dtype, device
+        See `MemoryFeatureStore`.
     folder : pathlib.Path
         Folder that the file is made in.
-    device : torch.device
-        Device that `read` copies tiles to.
 
     Raises
     ------

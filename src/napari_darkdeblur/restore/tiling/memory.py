@@ -103,13 +103,13 @@ def free_memory(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + unused)
     available = int(psutil.virtual_memory().available)
-    limits = [_cgroup_room("memory.max", "memory.current", "memory.stat")]
-    limits.append(
+    limits = (
+        _cgroup_room("memory.max", "memory.current", "memory.stat"),
         _cgroup_room(
             "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"
-        )
+        ),
     )
-    return min(available, *(limit for limit in limits if limit is not None), available)
+    return min([available, *(limit for limit in limits if limit is not None)])
 
 
 def default_budget(device: torch.device, reserved: int = 0) -> int:

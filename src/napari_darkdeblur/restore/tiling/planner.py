@@ -101,11 +101,6 @@ def make_plan(
     kernels : int
         How many kernels a block of guides may be blended of.
 
-    Returns
-    -------
-    Plan
-        What to do.
-
     Raises
     ------
     BudgetError
@@ -184,12 +179,13 @@ class _Planner:
 
         def taken(side: int) -> int:
             height, width = self._outer_size(side, radius)
-            return (self.costs.whole.bytes(height * width)) + self._per_pixel * height * width
+            return self.costs.whole.bytes(height * width) + self._per_pixel * height * width
 
         def sampled(sample: list[Rectangle]) -> int:
             return self.costs.whole.bytes(len(sample) * sample[0].height * sample[0].width)
 
-        storage = self._guides_beside(taken(self._candidate_sides(self.multiple)[-1]))
+        sides = self._candidate_sides(self.multiple)
+        storage = self._guides_beside(taken(sides[-1]))
         resident = self._bytes_in("memory", storage)
 
         samples = (
@@ -199,7 +195,6 @@ class _Planner:
         room = self._available() - resident
         sample = next((s for s in samples if sampled(s) <= room), None)
         sample = sample or sample_regions(self.bounds, self.multiple, 1)
-        sides = self._candidate_sides(self.multiple)
         side = tile or next((s for s in sides if taken(s) <= room), sides[-1])
         tiles = tile_grid(self.height, self.width, side, self.multiple, self.origin)
         pixels = sum(self._outer_pixels(t, radius) for t in tiles)
@@ -464,21 +459,11 @@ class _Planner:
 
 @dataclass(frozen=True)
 class _Guides:
-    """What making a plane's guides takes.
-
-    Parameters
-    ----------
-    blocks : list of Rectangle
-        Blocks in which they are made.
-    peak : int
-        Greatest number of bytes in use while a block is made.
-    seconds : float
-        Time that all blocks take.
-    """
+    """What making a plane's guides takes."""
 
     blocks: list[Rectangle]
-    peak: int
-    seconds: float
+    peak: int  # bytes in use while a block is made, at most
+    seconds: float  # of all blocks
 
     @classmethod
     def of(
@@ -496,20 +481,10 @@ class _Guides:
 
 @dataclass(frozen=True)
 class _Requirements:
-    """What a computation takes.
+    """What a computation takes."""
 
-    Parameters
-    ----------
-    peak : int
-        Greatest number of bytes in use while it runs.
-    result : int
-        Number of bytes of its result.
-    seconds : float
-        Time that it takes.
-    """
-
-    peak: int
-    result: int
+    peak: int  # bytes in use while it runs, at most
+    result: int  # bytes of its result
     seconds: float
 
 

@@ -83,10 +83,8 @@ class LocalPooling:
 
     Parameters
     ----------
-    feature : Feature
-        Feature map that is averaged.
-    height, width : int
-        Size of the plane in pixels.
+    feature, height, width
+        See `GlobalPooling`.
     window : int
         Side of the window in pixels.
     block : int

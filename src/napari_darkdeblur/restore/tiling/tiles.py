@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from ...rectangle import Rectangle
 
 
@@ -30,15 +28,8 @@ def tile_grid(
         Row by row. Tiles at the border are smaller where the border cuts them.
     """
     side = max(tile + -tile % align, align)
-    rows, columns = (
-        _edges(length, side, start - start % align)
-        for length, start in zip((height, width), origin, strict=True)
-    )
-    return [
-        Rectangle(top, left, bottom - top, right - left)
-        for top, bottom in pairwise(rows)
-        for left, right in pairwise(columns)
-    ]
+    top, left = (start - start % align for start in origin)
+    return Rectangle.grid(_edges(height, side, top), _edges(width, side, left))
 
 
 def _edges(length: int, side: int, origin: int) -> list[int]:

@@ -14,10 +14,12 @@ from scipy import fft, ndimage
 
 from .deconvolution import (
     Image,
+    Spectrum,
     cleaned_kernel,
     gradients,
     kernel_from_gradients,
     latent_image,
+    spectrum_of_kernel,
     taper_borders,
 )
 
@@ -72,7 +74,7 @@ class LightStreaks:
             return None
         kernel = cleaned_kernel(np.mean(streaks, axis=0), floor=0.15)
         image = taper_borders(np.minimum(blurred, 1), size)
-        extra = self._streak_terms(image, streaks, size)
+        extra = self._streak_terms(image, streaks)
         weight = self.gradient_weight
         for _ in range(self.iterations):
             sharp = latent_image(image, kernel, weight)
@@ -80,11 +82,9 @@ class LightStreaks:
             weight = max(weight / 1.1, 1e-4)
         return kernel
 
-    def _streak_terms(
-        self, image: Image, streaks: list[Image], size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _streak_terms(self, image: Image, streaks: list[Image]) -> tuple[Spectrum, Image]:
         """Return the streaks' part of the least squares: each is a lamp's disc blurred."""
-        shape = image.shape
+        shape = (image.shape[0], image.shape[1])
         lamp = np.zeros(shape, np.float32)
         lamp[0, 0] = 1
         lamp = ndimage.gaussian_filter(lamp, 0.7, mode="wrap")
@@ -95,10 +95,7 @@ class LightStreaks:
         weight = self.streak_weight * energy / len(streaks)
         source = fft.rfft2(lamp)
         for streak in streaks:
-            placed = np.zeros(shape, np.float32)
-            placed[:size, :size] = streak
-            placed = np.roll(placed, (-(size // 2),) * 2, axis=(0, 1))
-            numerator += weight * np.conj(source) * fft.rfft2(placed)
+            numerator += weight * np.conj(source) * spectrum_of_kernel(streak, shape)
             denominator += weight * np.abs(source) ** 2
         return numerator, denominator
 
@@ -120,7 +117,7 @@ def find_streaks(blurred: Image, size: int) -> list[Image]:
         that are not like it left out.
     """
     half = size // 2
-    ground = ndimage.median_filter(blurred, size=(2 * half + 1) // 2 * 2 + 1, mode="reflect")
+    ground = ndimage.median_filter(blurred, size=2 * half + 1, mode="reflect")
     above = np.maximum(blurred - ground, 0)
     threshold = max(0.1, 0.3 * float(np.percentile(above, 99.9)))
     labels, _ = ndimage.label(above > threshold, np.ones((3, 3)))
