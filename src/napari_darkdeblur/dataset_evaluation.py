@@ -187,12 +187,19 @@ class Results:
                 f"{self.path} holds results of other methods or settings; choose another -o, or "
                 "pass --overwrite to begin again."
             )
-        for line in lines[1:]:
-            if "metrics" in line:
-                self.scores.append(ImageScore(**line))
+        scores = [ImageScore(**line) for line in lines[1:] if "metrics" in line]
+        methods: dict[tuple[str, str], set[str]] = {}
+        for score in scores:
+            methods.setdefault((score.dataset, score.image), set()).add(score.method)
+        # An image that is not complete is measured again with all methods.
+        self.scores = [
+            score
+            for score in scores
+            if methods[score.dataset, score.image] >= set(self.settings.methods)
+        ]
         with atomic_write(self.path) as part:
-            text = "".join(json.dumps(line) + "\n" for line in lines if "problem" not in line)
-            part.write_text(text, encoding="utf-8")
+            kept = [lines[0], *map(asdict, self.scores)]
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def has(self, dataset: str, image: str) -> bool:
         """Whether an image was measured with all methods."""

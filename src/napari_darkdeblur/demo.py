@@ -88,7 +88,7 @@ def make_demo_pair(image: NDArray[np.uint8] | None = None) -> DemoPair:
         )
     # Rounded, because Fourier transforms differ from machine to machine in the last digits, and
     # with them the photons that are counted.
-    blurred = _add_noise(np.round(convolve_valid(light, kernel), 9))
+    blurred = add_noise(np.round(convolve_valid(light, kernel), 9))
     sharp = light[margin : height - margin, margin : width - margin]
     return DemoPair(_to_bytes(linear_to_srgb(blurred)), _to_bytes(linear_to_srgb(sharp)))
 
@@ -163,7 +163,14 @@ def convolve_valid(image: NDArray[Any], kernel: NDArray[Any]) -> NDArray[np.floa
     return full[kernel.shape[0] - 1 :, kernel.shape[1] - 1 :]
 
 
-def _add_noise(light: NDArray[Any]) -> NDArray[np.float64]:
+def add_noise(light: NDArray[Any]) -> NDArray[np.float64]:
+    """Return light with the demonstration's shot and read noise, the same in every call.
+
+    Parameters
+    ----------
+    light : ndarray
+        Light in 0..1, of any shape.
+    """
     rng = np.random.default_rng(NOISE_SEED)
     photons = rng.poisson(np.clip(light, 0, None) / SHOT_GAIN)
     noisy: NDArray[np.float64] = SHOT_GAIN * photons + rng.normal(0, READ_NOISE, light.shape)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_darkdeblur import __version__, cli
-from napari_darkdeblur.commands import deblur as deblur_command
+from napari_darkdeblur import __version__, cli, filejobs
 from napari_darkdeblur.imagefiles import read_image
 
 from .conftest import IMAGE, complaint
@@ -104,20 +103,20 @@ def test_help_is_shown(command: list[str], capsys: pytest.CaptureFixture[str]):
 def test_an_interrupt_ends_quietly(
     run, tmp_path: Path, photo: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deblur_command, "_restore_file", interrupt)
+    monkeypatch.setattr(filejobs, "restore_file", interrupt)
     assert run("deblur", photo, tmp_path / "out.png", "--model", identity) == (130, "", "")
 
 
 def test_a_failing_disk_costs_one_sentence(
     run, tmp_path: Path, photo: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "out.png")
 
-    monkeypatch.setattr(deblur_command, "_restore_file", fail)
+    monkeypatch.setattr(filejobs, "restore_file", fail)
     code, _, err = run("deblur", photo, tmp_path / "out.png", "--model", identity)
     assert code == 2
     assert "out.png: Permission denied" in complaint(err)
@@ -138,10 +137,10 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_a_bug_is_not_hidden(
     tmp_path: Path, photo: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(deblur_command, "_restore_file", fail)
+    monkeypatch.setattr(filejobs, "restore_file", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["deblur", str(photo), str(tmp_path / "out.png"), "--model", str(identity)])
 

@@ -16,6 +16,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, cli, save_weights
 from napari_darkdeblur.dataset_evaluation import (
+    EvaluationSettings,
+    ImageScore,
+    Results,
     best_shift,
     bootstrap,
     measure_against,
@@ -176,6 +179,19 @@ def test_what_was_interrupted_goes_on(run, gopro, weights, tmp_path):
     assert code == 0, err
     assert len(table_of(out)) == 6 * 2
     assert log.read_text().startswith(before)
+
+
+def test_an_image_that_was_not_finished_counts_once(tmp_path):
+    settings, path = EvaluationSettings(("blurred", "theirs")), tmp_path / "results.jsonl"
+    complete = [ImageScore("pairs", "a", method, {"psnr": 30.0}) for method in settings.methods]
+    first = Results(path, settings)
+    first.add(complete)
+    first.add([ImageScore("pairs", "b", "blurred", {"psnr": 20.0})])  # then it was killed
+    again = Results(path, settings)
+    assert again.scores == complete
+    assert again.has("pairs", "a")
+    assert not again.has("pairs", "b")
+    assert len(path.read_text().splitlines()) == 3
 
 
 def test_lpips_is_a_column_if_its_weights_are_brought(run, gopro, weights, tmp_path):

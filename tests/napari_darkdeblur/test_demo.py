@@ -62,7 +62,7 @@ def test_the_reference_is_the_photograph_at_its_exposure():
 def test_blurring_a_point_draws_the_kernel_where_the_point_was(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(demo, "_add_noise", lambda light: light)
+    monkeypatch.setattr(demo, "add_noise", lambda light: light)
     monkeypatch.setattr(demo, "EXPOSURE", 1.0)
     kernel = demo.shake_kernel()
     margin = kernel.shape[0] // 2

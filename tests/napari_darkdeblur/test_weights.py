@@ -49,5 +49,5 @@ def test_the_demonstration_is_sharper_not_only_smoother():
 
 def noiseless_demo() -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_darkdeblur.demo._add_noise", lambda light: light)
+        patch.setattr("napari_darkdeblur.demo.add_noise", lambda light: light)
         return make_demo_pair().blurred

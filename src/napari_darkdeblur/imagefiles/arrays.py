@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .problems import not_written, reading
 
 # Rows that lie closer together than this are read in one piece with what is between them.
-_SPAN = 1 << 20  # bytes
+SPAN = 1 << 20  # bytes
 
 
 def ranges_of(key: Any, shape: Sequence[int]) -> tuple[tuple[range, ...], tuple[int, ...]]:
@@ -174,13 +174,13 @@ class FileArray(_LazyArray):
                 part = value[(*index, ...)]
                 if length == part.size * self._stored.itemsize:
                     part = np.ascontiguousarray(part, self._stored)
-                    self._write(start, part.reshape(-1).view(np.uint8))
+                    self.write_bytes(start, part.reshape(-1).view(np.uint8))
                 else:
                     # What lies between the values stays as it is.
                     span = np.zeros(length, np.uint8)
                     self._read(start, span)
                     np.ndarray(part.shape, self._stored, span.data, 0, strides)[...] = part
-                    self._write(start, span)
+                    self.write_bytes(start, span)
         except OSError as error:
             raise not_written(self._path, error) from error
 
@@ -203,7 +203,7 @@ class FileArray(_LazyArray):
                 (len(selected) - 1) * stride
                 for selected, stride in zip(inner, strides[leading:], strict=True)
             )
-            if length <= _SPAN or length == itemsize * math.prod(map(len, inner)):
+            if length <= SPAN or length == itemsize * math.prod(map(len, inner)):
                 break
         first = self._offset + sum(
             selected.start * step for selected, step in zip(inner, steps[leading:], strict=True)
@@ -226,7 +226,8 @@ class FileArray(_LazyArray):
                     raise EOFError("the file ends within the image")
                 done += count
 
-    def _write(self, start: int, data: NDArray[np.uint8]) -> None:
+    def write_bytes(self, start: int, data: NDArray[np.uint8]) -> None:
+        """Write bytes from a place of the file on."""
         with self._lock:
             self._file.seek(start)
             done = 0

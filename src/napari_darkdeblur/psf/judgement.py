@@ -131,6 +131,7 @@ class Judge:
         restored : ndarray
             (H, W, 3) light that the network restores with the kernel.
         """
+        psf = PSF(kernel, "")
         residual = self._residual(kernel, restored)
         noise = 0.1 * self.noise
         difference = ndimage.gaussian_filter(restored - self.plain, (0.7, 0.7, 0))[self.inside]
@@ -148,7 +149,8 @@ class Judge:
             "worst_quadrant": worst,
             "change": math.log((float((difference**2).mean()) ** 0.5 + noise) / self.contrast),
             "noise": math.log(self.noise / self.contrast),
-            "rms": math.log(PSF(kernel, "").rms_radius / self.level.scale + 0.3),
+            "rms": math.log(psf.rms_radius / self.level.scale + 0.3),
+            "roundness": psf.roundness,
             "usable": float(self.inside.mean()),
         }
 

@@ -55,7 +55,7 @@ def test_parts_are_read_and_written_as_in_memory(case, dtype: str, span: int):
     shape, key = case
     values = counted(shape, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_SPAN", span)
+        patch.setattr(arrays, "SPAN", span)
         with open_temporary() as file:
             array = in_file(file, values)
             assert (array.shape, array.ndim, array.size) == (shape, len(shape), values.size)

@@ -873,7 +873,7 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     tifffile.imwrite(tmp_path / "a.tif", random_values((20, 37), "uint8"), compression="zlib")
     monkeypatch.setattr(tiff_reading, "PAGE_IN_MEMORY", 100)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "."))
-    monkeypatch.setattr(FileArray, "_write", full)
+    monkeypatch.setattr(FileArray, "write_bytes", full)
     with (
         pytest.raises(
             ImageFileError, match=f"^{re.escape(str(tmp_path))} cannot be written: No space"
