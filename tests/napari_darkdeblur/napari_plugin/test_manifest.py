@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from npe2 import PluginManifest
 
+from napari_darkdeblur.napari_plugin import sample_data, samples
 from napari_darkdeblur.napari_plugin.docks import Dock, open_dock
 from napari_darkdeblur.napari_plugin.settings import PLUGIN
 
@@ -39,6 +41,22 @@ def test_samples_open_with_what_is_to_be_restored_selected(
     # Behind the proxy, layers are different objects each time.
     assert viewer.layers.selection.active.unique_id == layers[-1].unique_id
     assert [layer.visible for layer in layers] == [False] * (len(layers) - 1) + [True]
+
+
+@pytest.mark.parametrize("key", SAMPLES)
+def test_samples_are_made_beside_the_window(
+    monkeypatch: pytest.MonkeyPatch, qtbot: Any, key: str
+) -> None:
+    make, threads = getattr(sample_data, key), []
+
+    def watched() -> Any:
+        threads.append(threading.current_thread())
+        return make()
+
+    monkeypatch.setattr(sample_data, key, watched)
+    assert getattr(samples, key)()
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("name", WIDGETS)
