@@ -18,7 +18,7 @@ from ...errors import DarkDeblurError, sentence_of
 from ..background import Background
 from ..controls import Section, named, note, order_by_tab, scrolled, set_note
 from ..docks import Dock, open_dock
-from ..layer_pixels import guess_axes
+from ..layer_pixels import axes_of, guess_axes
 from ..provenance import input_of, provenance_of
 from ..result_layers import reference_of
 from ..settings import SettingsError, read_settings, save_as_defaults
@@ -578,6 +578,10 @@ def summary_text(layer: Image, outcome: Outcome) -> str:
         if metric.needs == "reference" and metric.label in before and metric.label in after
     ]
     if rows:
+        made = provenance_of(layer)
+        planes = 1 if made is None else axes_of(layer, made.axes).plane_count
+        if planes > 1:
+            text += f"<br>Measured in the middle one of {planes} planes:"
         head = "<tr><td></td><td align=right>image</td><td align=right>&nbsp;&nbsp;result</td></tr>"
         text += f"<table>{head}{''.join(rows)}</table>"
     return text
