@@ -83,7 +83,7 @@ def run_beside_window(
     """Run a function in a thread, and return what it returns; the window lives on meanwhile.
 
     It is for what must be there when the caller returns. What the user clicks or types waits as
-    long, and the pointer says so. Without a window it is simply called.
+    long, and the pointer says so; windows stay open. Without a window it is simply called.
 
     Parameters
     ----------
@@ -109,12 +109,27 @@ def run_beside_window(
         if meanwhile is not None:
             QTimer.singleShot(0, meanwhile)
         QApplication.setOverrideCursor(Qt.CursorShape.BusyCursor)
+        # Whoever waits for the result may not find the window gone.
+        close_filter = _CloseFilter()
+        app.installEventFilter(close_filter)
         try:
             loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
         finally:
+            app.removeEventFilter(close_filter)
             QApplication.restoreOverrideCursor()
             timer.stop()
         return future.result()
+
+
+class _CloseFilter(QObject):
+    """Keeps windows open."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Refuse to close a window."""
+        if event.type() == QEvent.Type.Close:
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
 
 
 def import_soon(*modules: str) -> None:

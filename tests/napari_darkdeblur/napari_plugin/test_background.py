@@ -138,6 +138,22 @@ def test_the_window_lives_while_something_is_made_for_it(qtbot):
     assert threads != [threading.main_thread()]
 
 
+def test_the_window_is_not_closed_while_something_is_made_for_it(qtbot):
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.show()
+    tried = threading.Event()
+
+    def close() -> None:
+        window.close()
+        tried.set()
+
+    QTimer.singleShot(0, close)
+    assert run_beside_window(lambda: tried.wait(60))
+    assert window.isVisible()
+    assert window.close()
+
+
 def test_what_goes_wrong_beside_the_window_is_raised(qtbot):
     def fail() -> None:
         raise ValueError("no such picture")
