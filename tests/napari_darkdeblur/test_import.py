@@ -44,6 +44,17 @@ def test_options_are_described_without_torch():
     assert "torch" not in loaded
 
 
+def test_metrics_are_listed_without_what_measures_them():
+    # A widget that is opened lists them: scipy.linalg and scipy.stats would take it a second.
+    code = """
+import sys
+from napari_darkdeblur.metrics import METRICS
+assert METRICS
+assert not {"scipy.linalg", "scipy.stats", "skimage.color.colorconv"} & sys.modules.keys()
+"""
+    assert "skimage" in modules_after(code)
+
+
 @pytest.mark.parametrize("module", ["restore", "network", "metrics", "imagefiles", "cli", "demo"])
 def test_nothing_below_the_plugin_imports_qt(module: str):
     loaded = modules_after(f"import napari_darkdeblur.{module}")

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy  # type: ignore[import-untyped, unused-ignore]
 from numpy.typing import NDArray
-from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
-from skimage.color import deltaE_ciede2000, gray2rgb, rgb2gray, rgb2lab
-from skimage.metrics import structural_similarity
+
+# As modules, which load what they hold on first use: it takes a second or so, for which whoever
+# only lists the metrics, such as a widget that is opened, would have to wait.
+from skimage import color
+from skimage import metrics as skimage_metrics
 
 from .images import DATA_RANGE
 
@@ -40,7 +43,7 @@ def squared_error(first: PixelValues, second: PixelValues) -> PixelValues:
 
 def structural(first: PixelValues, second: PixelValues, *, full: bool) -> Any:
     """Return scikit-image's SSIM with the parameters of Wang et al. (2004); see `ssim`."""
-    return structural_similarity(
+    return skimage_metrics.structural_similarity(
         second,
         first,
         data_range=DATA_RANGE,
@@ -76,8 +79,11 @@ def inner_similarity(first: PixelValues, second: PixelValues) -> PixelValues:
 
 def colour_difference(first: PixelValues, second: PixelValues) -> PixelValues:
     """Return the CIEDE2000 difference of each pixel, (H, W); grey counts as RGB."""
-    lab = (rgb2lab(gray2rgb(image) if image.ndim == 2 else image) for image in (first, second))
-    difference: PixelValues = deltaE_ciede2000(*lab)
+    lab = (
+        color.rgb2lab(color.gray2rgb(image) if image.ndim == 2 else image)
+        for image in (first, second)
+    )
+    difference: PixelValues = color.deltaE_ciede2000(*lab)
     return difference
 
 
@@ -90,9 +96,9 @@ def luma_and_gradient(image: PixelValues) -> PixelValues:
     nothing across scenes, and is no measure of quality: noise raises it, and so do ringing and
     invented detail.
     """
-    luma = rgb2gray(image) if image.ndim == 3 else image
+    luma = color.rgb2gray(image) if image.ndim == 3 else image
     # Sobel's weights: half the difference of the neighbours on both sides, averaged with 1, 2, 1.
-    slopes = (ndimage.sobel(luma, axis, mode="nearest") / 8 for axis in (0, 1))
+    slopes = (scipy.ndimage.sobel(luma, axis, mode="nearest") / 8 for axis in (0, 1))
     return np.stack([luma, sum(np.square(slope) for slope in slopes)], axis=2)
 
 
@@ -108,12 +114,12 @@ def noise_response(image: PixelValues) -> PixelValues:
     noise.
     """
     mask = _NOISE_MASK if image.ndim == 2 else _NOISE_MASK[:, :, None]
-    response: PixelValues = np.abs(ndimage.correlate(image, mask, mode="nearest"))
+    response: PixelValues = np.abs(scipy.ndimage.correlate(image, mask, mode="nearest"))
     response /= np.sqrt(np.square(_NOISE_MASK).sum()) * _MEDIAN_OF_NORMAL
     usable = (image > 0) & (image < 1)
     size = (3, 3, 1)[: image.ndim]
     # What lies beyond the border counts as not usable.
-    usable = ndimage.minimum_filter(usable, size=size, mode="constant", cval=False)
+    usable = scipy.ndimage.minimum_filter(usable, size=size, mode="constant", cval=False)
     response[~usable] = np.nan
     return response
 

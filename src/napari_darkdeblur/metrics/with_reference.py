@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.color import deltaE_cie76, gray2rgb, rgb2lab
-from skimage.metrics import peak_signal_noise_ratio
+from skimage import color  # as modules, which load what they hold on first use
+from skimage import metrics as skimage_metrics
 
 from . import pixelwise
 from .bands import in_bands
@@ -74,7 +74,7 @@ def psnr(restored: ArrayLike, reference: ArrayLike) -> float:
     """
     first, second = _double(restored, reference)
     with np.errstate(divide="ignore"):
-        return float(peak_signal_noise_ratio(second, first, data_range=DATA_RANGE))
+        return float(skimage_metrics.peak_signal_noise_ratio(second, first, data_range=DATA_RANGE))
 
 
 def ssim(restored: ArrayLike, reference: ArrayLike) -> float:
@@ -176,8 +176,11 @@ def cie76(restored: ArrayLike, reference: ArrayLike) -> float:
     """
 
     def distance(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-        lab = (rgb2lab(gray2rgb(image) if image.ndim == 2 else image) for image in (first, second))
-        found: NDArray[Any] = deltaE_cie76(*lab)
+        lab = (
+            color.rgb2lab(color.gray2rgb(image) if image.ndim == 2 else image)
+            for image in (first, second)
+        )
+        found: NDArray[Any] = color.deltaE_cie76(*lab)
         return found
 
     return float(in_bands(distance, checked_pair(restored, reference)).mean())

@@ -8,6 +8,7 @@ closes they leave a generator as it is, without running its ``finally``.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import threading
@@ -15,12 +16,14 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QEvent, QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QEventLoop, QObject, Qt, QThread, QThreadPool, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QWidget
 
 from ..errors import DarkDeblurError
 
 _REPORT = 0.1  # seconds between two reports of what takes long
+_LOOK = 10  # milliseconds between two looks whether a thread has ended
+_LAST_WORDS = 1000  # milliseconds for what napari's worker still says when its work has ended
 
 
 class TorchError(DarkDeblurError, ImportError):
@@ -74,18 +77,102 @@ def run_reporting(
         return future.result()
 
 
+def run_beside_window(
+    function: Callable[[], Value], meanwhile: Callable[[], object] | None = None
+) -> Value:
+    """Run a function in a thread, and return what it returns; the window lives on meanwhile.
+
+    It is for what must be there when the caller returns. What the user clicks or types waits as
+    long, and the pointer says so; windows stay open. Without a window it is simply called.
+
+    Parameters
+    ----------
+    function : callable
+        Function to run. It must not touch layers or widgets.
+    meanwhile : callable, optional
+        Called once in the window's thread while the function runs: what may touch them, and takes
+        a moment that is better taken now. Without a window it is not called.
+
+    Returns
+    -------
+    object
+        What the function returned; what it raised is raised.
+    """
+    app = QApplication.instance()
+    if app is None or QThread.currentThread() is not app.thread():
+        return function()
+    loop, timer = QEventLoop(), QTimer()
+    with ThreadPoolExecutor(1, "darkdeblur") as pool:
+        future = pool.submit(function)
+        timer.timeout.connect(lambda: loop.quit() if future.done() else None)
+        timer.start(_LOOK)
+        if meanwhile is not None:
+            QTimer.singleShot(0, meanwhile)
+        QApplication.setOverrideCursor(Qt.CursorShape.BusyCursor)
+        # Whoever waits for the result may not find the window gone.
+        close_filter = _CloseFilter()
+        app.installEventFilter(close_filter)
+        try:
+            loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        finally:
+            app.removeEventFilter(close_filter)
+            QApplication.restoreOverrideCursor()
+            timer.stop()
+        return future.result()
+
+
+class _CloseFilter(QObject):
+    """Keeps windows open."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Refuse to close a window."""
+        if event.type() == QEvent.Type.Close:
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
+
+
 def import_soon(*modules: str) -> None:
-    """Import modules in a thread, so that the window need not wait for them later."""
+    """Import modules in a thread, so that the window need not wait for them later.
+
+    Parameters
+    ----------
+    *modules : str
+        Full names. What cannot be imported is left to whoever needs it, and says so.
+    """
 
     def load() -> None:
         for module in modules:
-            with contextlib.suppress(ImportError):  # said where it is needed
+            if not threading.main_thread().is_alive():
+                return  # the process ends
+            with contextlib.suppress(Exception):
                 importlib.import_module(module)
 
-    threading.Thread(target=load, name="darkdeblur-import", daemon=True).start()
+    # No daemon: one that is killed in the midst of a module of C++ takes the process with it.
+    threading.Thread(target=load, name="darkdeblur-import").start()
 
 
 BackgroundJob = Callable[[threading.Event], Generator[Any, None, Any]]
+
+# What tells each piece of work to stop that has not ended.
+_under_way: set[threading.Event] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Let all work end before Qt does: a thread that speaks after that ends in a crash.
+
+    napari waits for its workers only where it runs the event loop, and not in a script that goes
+    through events by itself, or in none.
+    """
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    busy = bool(_under_way)
+    for stop in list(_under_way):
+        stop.set()
+    if busy:
+        pool.clear()  # what has not begun never will
+    pool.waitForDone(-1 if busy else _LAST_WORDS)
 
 
 class Background(QObject):
@@ -156,8 +243,11 @@ class Background(QObject):
                         stop.set()
             except StopIteration as end:
                 voice.finished.emit(end.value)
+            finally:
+                _under_way.discard(stop)
 
         worker: Any = create_worker(run, _start_thread=False)
+        _under_way.add(stop)
         worker.start()
 
     def stop(self) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
+from .background import import_soon
+
 if TYPE_CHECKING:
     import napari.viewer
 
@@ -19,6 +21,9 @@ _WIDGETS = {
     "Compare": ("compare", "CompareWidget"),
     "Measure": ("measure", "MeasureWidget"),
 }
+# What napari loads for a curtain's edge and for tiles, which takes longer than all of the docks.
+_PANDAS = "pandas"
+_SETTLED = 500  # milliseconds until a new dock has been drawn
 
 
 class Dock(QWidget):
@@ -48,6 +53,7 @@ class Dock(QWidget):
             else:
                 # Not before napari has given the dock the long name that menus know it by.
                 QTimer.singleShot(0, self._shorten_title)
+                QTimer.singleShot(_SETTLED, _get_ready)
         return bool(super().event(event))
 
     def disconnect_viewer(self) -> None:
@@ -63,6 +69,12 @@ class Dock(QWidget):
             label = getattr(dock.titleBarWidget(), "title", None)
             if isinstance(label, QLabel):
                 label.setText(self.title)
+
+
+def _get_ready() -> None:
+    """Load what the other docks need, so that they open at once."""
+    others = (f"{__package__}.{package}.widget" for package, _ in _WIDGETS.values())
+    import_soon(_PANDAS, *others)
 
 
 def _keep_status_bar(dock: QDockWidget) -> None:

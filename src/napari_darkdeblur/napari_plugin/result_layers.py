@@ -74,9 +74,9 @@ def appearance_of(layer: Image) -> dict[str, Any]:
         "attenuation": layer.attenuation,
         "projection_mode": layer.projection_mode,
     }
+    shown["contrast_limits"] = tuple(layer.contrast_limits)
     if not layer.rgb:
         shown["colormap"] = layer.colormap
-        shown["contrast_limits"] = tuple(layer.contrast_limits)
     return shown
 
 
@@ -89,15 +89,10 @@ def result_name(layer: Layer, suffix: str = SUFFIX) -> str:
 
 
 def link_appearance(layers: Iterable[Image]) -> None:
-    """Let grey layers change contrast limits and gamma together.
-
-    RGB layers ignore contrast limits and are left alone.
-    """
+    """Let layers change contrast limits and gamma together."""
     from napari.experimental import link_layers
 
-    grey = [layer for layer in layers if not layer.rgb]
-    if len(grey) > 1:
-        link_layers(grey, LINKED)
+    link_layers(layers, LINKED)
 
 
 def reference_of(layer: Layer, layers: Iterable[Layer]) -> Layer | None:

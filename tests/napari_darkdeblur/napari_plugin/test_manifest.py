@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from npe2 import PluginManifest
 
+from napari_darkdeblur.napari_plugin import sample_data, samples
 from napari_darkdeblur.napari_plugin.docks import Dock, open_dock
 from napari_darkdeblur.napari_plugin.settings import PLUGIN
 
 from ..test_import import modules_after
 
+ROOT = Path(__file__).parents[3]
 MANIFEST = PluginManifest.from_distribution(PLUGIN)
 SAMPLES = [sample.key for sample in MANIFEST.contributions.sample_data or []]
 # What a headless machine does not have.
@@ -41,6 +46,22 @@ def test_samples_open_with_what_is_to_be_restored_selected(
     assert [layer.visible for layer in layers] == [False] * (len(layers) - 1) + [True]
 
 
+@pytest.mark.parametrize("key", SAMPLES)
+def test_samples_are_made_beside_the_window(
+    monkeypatch: pytest.MonkeyPatch, qtbot: Any, key: str
+) -> None:
+    make, threads = getattr(sample_data, key), []
+
+    def watched() -> Any:
+        threads.append(threading.current_thread())
+        return make()
+
+    monkeypatch.setattr(sample_data, key, watched)
+    assert getattr(samples, key)()
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 @pytest.mark.parametrize("name", WIDGETS)
 def test_every_widget_docks(make_napari_viewer_proxy: Any, qtbot: Any, name: str) -> None:
     viewer = make_napari_viewer_proxy()
@@ -59,6 +80,24 @@ def _entries(viewer: Any, menu: str) -> dict[str, bool]:
     entries = {action.text(): action.isEnabled() for action in found.actions()}
     ending = f" ({MANIFEST.display_name})"
     return {t.removesuffix(ending): on for t, on in entries.items() if t.endswith(ending)}
+
+
+def test_the_walk_through_the_plugin_names_what_is_in_the_menus(
+    make_napari_viewer_proxy: Any,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    text = " ".join((ROOT / "docs" / "plugin.md").read_text(encoding="utf-8").split())
+    named = re.findall(r"\*Layers > (\w+) > ([^*]+?)\.?\*", text)
+    assert {menu for menu, _ in named} == {"Filter", "Measure", "Visualize"}
+    for menu, entry in named:
+        assert entry.removesuffix(f" ({MANIFEST.display_name})") in _entries(viewer, menu)
+        assert entry.endswith(f" ({MANIFEST.display_name})")
+    names = [sample.display_name for sample in MANIFEST.contributions.sample_data or []]
+    samples_named = re.findall(r"\*File > Open Sample > ([^>]+) > ([^*]+?)\.?\*", text)
+    assert samples_named
+    for plugin, sample in samples_named:
+        assert plugin == MANIFEST.display_name
+        assert any(name.startswith(sample) for name in names)
 
 
 def test_every_widget_is_in_the_menu_of_what_it_does(make_napari_viewer_proxy: Any) -> None:

@@ -70,6 +70,16 @@ def test_a_grey_result_looks_like_its_input():
     assert result.colormap.name == "magenta"
 
 
+def test_colours_are_as_bright_and_stay_so():
+    layer = Image(np.zeros((9, 8, 3), np.uint8), rgb=True, contrast_limits=(0, 60), gamma=0.5)
+    result = Image(np.zeros((9, 8, 3), np.uint8), **appearance_of(layer))
+    assert result.rgb
+    assert (result.contrast_limits, result.gamma) == ([0, 60], 0.5)
+    link_appearance([layer, result])
+    layer.contrast_limits = (0, 255)
+    assert result.contrast_limits == [0, 255]
+
+
 def test_three_columns_stay_columns():
     layer = Image(np.zeros((9, 8, 3)), rgb=False)
     assert not Image(np.zeros((9, 8, 3)), **appearance_of(layer)).rgb

@@ -232,7 +232,7 @@ class Blink(QObject):
 class SharedContrast:
     """Shows the layer after as the one before, and lets both change together.
 
-    RGB layers have no contrast limits: with one of them nothing is done.
+    With one in colour and one in grey nothing is done.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class SharedContrast:
         self._changes = Changes()
         self._linked: set[str] = set()
         before, after = pair
-        if before.rgb or after.rgb:
+        if before.rgb != after.rgb:
             return
         for name in LINKED:
             # What is equal anyway is the user's, who may change it while comparing.

@@ -424,8 +424,8 @@ class CompareWidget(Dock):
         else:
             self._end()
         # A curtain is one layer, which has one contrast.
-        grey = pair is not None and not (pair.before.rgb or pair.after.rgb)
-        self._share.setVisible(grey and self._mode in ("side by side", "blink"))
+        alike = pair is not None and pair.before.rgb == pair.after.rgb
+        self._share.setVisible(alike and self._mode in ("side by side", "blink"))
         self._arrangements.setVisible(self._mode in ("side by side", "curtain"))
         self._explain()
 

@@ -372,7 +372,14 @@ class BeforeAfter(QObject):
         Widget that owns the timers.
     panel : BeforeAfterPanel
         Panel with the controls.
+
+    Signals
+    -------
+    recorded :
+        The strength of the result has been changed, and is written into its record.
     """
+
+    recorded = Signal()
 
     def __init__(
         self, viewer: napari.viewer.Viewer, owner: QWidget, panel: BeforeAfterPanel
@@ -456,6 +463,7 @@ class BeforeAfter(QObject):
     def _record(self) -> None:
         if self._result is not None and self._result in self._viewer.layers:
             record_strength(self._result)
+            self.recorded.emit()
 
     def _record_now(self) -> None:
         for timer, do in ((self._mix_soon, self._mix), (self._record_soon, self._record)):

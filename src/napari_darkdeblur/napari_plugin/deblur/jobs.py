@@ -633,7 +633,8 @@ def estimate_job(
     if goes_to_disk(spec.shape, spec.dtype):
         size = math.prod(spec.shape) * spec.dtype.itemsize
         parts.append(f"result of {format_bytes(size)} on the disk")
-    return Estimate(", ".join(parts))
+    text = ", ".join(parts)
+    return Estimate(f"{text[0].upper()}{text[1:]}")
 
 
 def _value_problem(spec: JobSpec, stop: threading.Event) -> str:

@@ -604,7 +604,7 @@ class RunPanel(QWidget):
         self._running = True
         self._image, self._images = image, images
         self.run_button.setText("Cancel")
-        self.run_button.setToolTip("Stop after the tile at hand.")
+        self.run_button.setToolTip("Stop as soon as the tile at hand is done.")
         self.run_button.setEnabled(True)
         set_note(self.estimate, "")
         if image == 0:
@@ -640,7 +640,7 @@ class RunPanel(QWidget):
         """Show that the job has been told to stop."""
         self.run_button.setText("Cancelling…")
         self.run_button.setEnabled(False)
-        set_note(self.status, "Stopping after the tile at hand…")
+        set_note(self.status, "Stopping…")
 
     def warn(self, text: str) -> None:
         """Show a sentence that stays until the next run."""

@@ -179,8 +179,7 @@ class Destination:
     ) -> Image:
         """Add the result as a new layer; nothing is overwritten.
 
-        Grey results change contrast limits and gamma together with their input, if that is still
-        there.
+        Results change contrast limits and gamma together with their input, if that is still there.
         """
         assert outcome.store is not None
         pixels = outcome.store.array

@@ -18,11 +18,11 @@ from ...errors import DarkDeblurError, sentence_of
 from ..background import Background
 from ..controls import Section, named, note, order_by_tab, scrolled, set_note
 from ..docks import Dock, open_dock
-from ..layer_pixels import guess_axes
+from ..layer_pixels import axes_of, guess_axes
 from ..provenance import input_of, provenance_of
 from ..result_layers import reference_of
 from ..settings import SettingsError, read_settings, save_as_defaults
-from .before_after import BeforeAfter, BeforeAfterPanel, Brightening, brighten_box
+from .before_after import BeforeAfter, BeforeAfterPanel, Brightening, brighten_box, strength_of
 from .blur_choice import BlurChoice
 from .blur_panel import BlurPanel
 from .capabilities import Capabilities, describe_model, discover
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ...restore import PSFFound
 
 _LAYING_OUT = 200  # milliseconds that Qt takes to find out how high a new text is
+# What a job measures is the result as it was restored.
+_WHOLE = "These are numbers of its full strength; Measure has those of what is shown."
 _DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
 
 
@@ -188,6 +190,7 @@ class DeblurWidget(Dock):
         self._preview.progressed.connect(functools.partial(set_note, self.preview_note))
         self.run.run_requested.connect(self._start)
         self.run.cancel_requested.connect(self._cancel)
+        self._looking_back.recorded.connect(self._show_result)
         self.before_after.compare_requested.connect(self._compare)
         self.before_after.measure_requested.connect(self._measure)
         self.brighten_box.toggled.connect(self._brighten)
@@ -452,8 +455,8 @@ class DeblurWidget(Dock):
         self._preview.resume()
         if layer is not None:
             self._show_result()
-            # Its label is laid out first.
-            QTimer.singleShot(_LAYING_OUT, self._scroll_to_result)
+        # Or to the sentence that says why there is none. The label is laid out first.
+        QTimer.singleShot(_LAYING_OUT, self._scroll_to_result)
         self.refresh()
         self._show_count()
 
@@ -479,6 +482,8 @@ class DeblurWidget(Dock):
         )
         if result is None and self._results and chosen is None:
             result, text = self._results[-1]  # the image is gone, its result is not
+        if result is not None and "<table>" in text and strength_of(result) != 1:
+            text += f"<br>{_WHOLE}"
         set_note(self.run.result, text)
         self._looking_back.show_result(result)
         if self._brightening.active:
@@ -573,6 +578,10 @@ def summary_text(layer: Image, outcome: Outcome) -> str:
         if metric.needs == "reference" and metric.label in before and metric.label in after
     ]
     if rows:
+        made = provenance_of(layer)
+        planes = 1 if made is None else axes_of(layer, made.axes).plane_count
+        if planes > 1:
+            text += f"<br>Measured in the middle one of {planes} planes:"
         head = "<tr><td></td><td align=right>image</td><td align=right>&nbsp;&nbsp;result</td></tr>"
         text += f"<table>{head}{''.join(rows)}</table>"
     return text

@@ -317,9 +317,7 @@ class OverlaysPanel(QWidget):
         self.tile_spin.setSingleStep(16)
         self.tile_spin.setValue(64)
         self.tile_spin.setSuffix(" px")
-        self.tile_spin.setMinimumWidth(88)
         self.metric_box = combo("overlay_metric", "The metric that colours the tiles.", [])
-        self.metric_box.setMinimumContentsLength(5)  # beside the size of a tile
         self.buttons = {
             kind: button(f"overlay_{kind}", text, tooltip)
             for (kind, tooltip), text in zip(
@@ -396,10 +394,8 @@ class OverlaysPanel(QWidget):
     def _lay_out(self) -> None:
         top = form()
         top.addRow("On", self.layer_box)
-        tiles = QHBoxLayout()
-        tiles.addWidget(self.tile_spin)
-        tiles.addWidget(self.metric_box, 1)
-        top.addRow(self.buttons["tiles"], tiles)
+        top.addRow(self.buttons["tiles"], self.tile_spin)
+        top.addRow("Coloured by", self.metric_box)
         grid = QGridLayout()
         for number, control in enumerate(list(self.buttons.values())[1:]):
             grid.addWidget(control, number // 2, number % 2)

@@ -490,13 +490,17 @@ def test_a_lazy_stack_is_read_one_plane_at_a_time_and_not_at_all_when_the_edge_m
 
 def test_the_curtain_of_colours(viewer):
     arrays = noise(40, 60, 3), noise(40, 60, 3, seed=1)
-    source = image(viewer, arrays[0])
+    source = image(viewer, arrays[0], contrast_limits=(0, 100))
     restored(viewer, source, arrays[1])
     widget = dock(viewer)
     widget.set_mode("curtain")
     assert curtain_of(viewer).rgb
     np.testing.assert_array_equal(look(viewer, 3, 29), arrays[0][3, 29])
     np.testing.assert_array_equal(look(viewer, 3, 30), arrays[1][3, 30])
+    # As bright as the image, also when that is changed meanwhile.
+    assert curtain_of(viewer).contrast_limits == [0, 100]
+    source.contrast_limits = (0, 60)
+    assert curtain_of(viewer).contrast_limits == [0, 60]
 
 
 def test_the_curtain_of_a_region_shows_the_input_around_it(viewer):

@@ -177,6 +177,23 @@ def test_a_reference_gives_numbers_before_and_after(viewer, qtbot):
     assert set(measured) == {"input", "restored"}
     text = widget.run.result.text()
     assert f"{measured['restored']['PSNR (dB)']:.2f}" in text
+    assert "middle" not in text
+    # They are not those of a mixture.
+    assert "full strength" not in text
+    widget.before_after.strength_slider.setValue(50)
+    qtbot.waitUntil(lambda: "full strength" in widget.run.result.text(), timeout=LONG)
+    widget.before_after.strength_slider.setValue(100)
+    qtbot.waitUntil(lambda: widget.run.result.text() == text, timeout=LONG)
+
+
+@pytest.mark.usefixtures("model")
+def test_it_says_which_plane_of_a_stack_the_numbers_are_of(viewer, qtbot):
+    viewer.add_image(image((3, 40, 48)), name="cells (reference)")
+    viewer.add_image(image((3, 40, 48)), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    assert "the middle one of 3 planes" in widget.run.result.text()
 
 
 @pytest.mark.usefixtures("model")
@@ -492,6 +509,19 @@ def test_cancel_cancels(viewer, qtbot):
     assert "cancelled" in widget.run.result.text()
     assert [layer.name for layer in viewer.layers] == ["cells"]
     assert not list(progress._all_instances)
+
+
+@pytest.mark.usefixtures("model", "held")
+def test_why_there_is_no_result_is_seen_without_scrolling(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 500)
+    viewer.add_image(image(), name="cells")
+    widget = opened(viewer, qtbot)
+    widget.run.run_button.click()
+    widget.run.run_button.click()
+    finished(widget, qtbot)
+    shown = widget.run.result
+    qtbot.waitUntil(lambda: shown.visibleRegion().boundingRect() == shown.rect(), timeout=LONG)
 
 
 @pytest.mark.usefixtures("model")

@@ -275,6 +275,25 @@ def test_overlays_are_made_of_the_layer_that_is_chosen(viewer, open_widget, qtbo
     assert widget.measured.checks.count() == 3
 
 
+def test_what_tiles_are_made_with_is_read_whole(make_napari_viewer_proxy, qtbot):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 720)
+    widget = MeasureWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Measure")
+    size, metric = widget.overlays.tile_spin, widget.overlays.metric_box
+
+    def read_whole() -> bool:
+        for control, text in ((size, size.text()), (metric, metric.currentText())):
+            # Beside the text lie the signs to click on, and margins.
+            width = control.fontMetrics().horizontalAdvance(text)
+            if control.width() < width + 60:
+                return False
+        return True
+
+    assert metric.currentText()
+    qtbot.waitUntil(read_whole)
+
+
 def test_tiles_show_another_metric_at_once(viewer, open_widget, qtbot):
     _, _, result = movie(viewer)
     widget = open_widget()
