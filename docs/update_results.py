@@ -10,7 +10,8 @@ The first command measures, which takes half an hour; its files are kept. The se
 ``darkdeblur demo``, replaces ``docs/images/demo.jpg``, and rewrites what stands between the marks
 ``<!-- demo -->``/``<!-- results -->``/``<!-- objects -->`` and ``<!-- end -->``. README gets the
 gains, the card the gains, everything about the models, and, if they were kept, the measurements of
-objects. With ``--tables`` nothing is run, only the tables are rewritten.
+objects; ``peers.md``, which has the commands that measured them, other networks beside the bundled
+one. With ``--tables`` nothing is run, only the tables are rewritten.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ README = DOCS.parent / "README.md"
 CARD = DOCS / "models" / f"{DEFAULT_MODEL}.md"
 RESULTS = DOCS / "models" / f"{DEFAULT_MODEL}-results.csv"
 OBJECTS = DOCS / "models" / f"{DEFAULT_MODEL}-objects.csv"
+PEERS = DOCS / "peers.md"
+PEER_RESULTS = DOCS / "models" / "peers-results.csv"
 # All others belong into the card, where it is said what they are.
-IN_README = (
-    INPUT, *(DEFAULT_MODEL + label for label in PSF_LABELS.values()), PERFECT_DENOISER, "NL-means",
-)  # fmt: skip
+BUNDLED = [DEFAULT_MODEL + label for label in PSF_LABELS.values()]
+IN_README = (INPUT, *BUNDLED, PERFECT_DENOISER, "NL-means")
 
 
 def run_demo() -> str:
@@ -58,6 +60,7 @@ def run_demo() -> str:
 def result_tables() -> list[tuple[Path, str, str]]:
     """Return the documents with tables of results: the document, the mark, the table."""
     lines = summarize(read_csv(RESULTS))
+    order = {group: place for place, group in enumerate(dict.fromkeys(line.group for line in lines))}
     short = [line for line in lines if line.method in IN_README]
     details = table(of_models(lines), ["unblurred"], markdown=True)
     tables = [
@@ -66,6 +69,10 @@ def result_tables() -> list[tuple[Path, str, str]]:
     ]
     if OBJECTS.exists():
         tables.append((CARD, "objects", object_table(read_objects(OBJECTS), markdown=True)))
+    # The same pairs, so that one table can hold both.
+    beside = [score for score in read_csv(RESULTS) if score.method in (*BUNDLED, PERFECT_DENOISER)]
+    scores = sorted([*read_csv(PEER_RESULTS), *beside], key=lambda score: order[score.group])
+    tables.append((PEERS, "networks", gain_table(summarize(scores), markdown=True)))
     return tables
 
 
