@@ -67,10 +67,11 @@ def pictures(photographs: Path, numbers: Iterable[int], seed: int) -> Iterator[d
         generator = np.random.default_rng((seed, number))
         sharp = cropped(read_image(files[generator.integers(len(files))]).pixels, side, generator)
         pair = synthesizer(torch.from_numpy(sharp).permute(2, 0, 1)[None], [number])
+        channels = slice(None) if bool(pair.linear_light[0]) else [0, 0, 0]  # a grey camera
         yield {
             "number": number,
-            "blurred": pair.blurred[0].permute(1, 2, 0).numpy(),
-            "sharp": pair.sharp[0].permute(1, 2, 0).numpy(),
+            "blurred": pair.blurred[0][channels].permute(1, 2, 0).numpy(),
+            "sharp": pair.sharp[0][channels].permute(1, 2, 0).numpy(),
             "kernel": pair.kernels[0].numpy(),
             "uniform": bool(pair.uniform[0]),
             "linear_light": bool(pair.linear_light[0]),

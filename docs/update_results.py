@@ -60,7 +60,9 @@ def run_demo() -> str:
 def result_tables() -> list[tuple[Path, str, str]]:
     """Return the documents with tables of results: the document, the mark, the table."""
     lines = summarize(read_csv(RESULTS))
-    order = {group: place for place, group in enumerate(dict.fromkeys(line.group for line in lines))}
+    order = {
+        group: place for place, group in enumerate(dict.fromkeys(line.group for line in lines))
+    }
     short = [line for line in lines if line.method in IN_README]
     details = table(of_models(lines), ["unblurred"], markdown=True)
     tables = [

@@ -26,7 +26,8 @@ def update_results() -> ModuleType:
 
 def test_the_tables_are_those_of_the_kept_results(update_results):
     tables = update_results.result_tables()
-    assert {path for path, _, _ in tables} == {update_results.README, update_results.CARD}
+    documents = update_results.README, update_results.CARD, update_results.PEERS
+    assert {path for path, _, _ in tables} == {*documents}
     for path, mark, text in tables:
         assert text.count("\n") > 2
         assert update_results.replaced(path, mark, text) == path.read_text("utf-8")

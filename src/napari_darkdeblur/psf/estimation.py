@@ -207,6 +207,8 @@ class Search:
     ----------
     noise : float
         Standard deviation of the picture's noise, in light.
+    is_microscope : bool
+        Whether the picture is grey and its values are proportional to light.
     early : list of Candidate
         What was found at half scale; only the best is carried on.
     """
@@ -222,6 +224,8 @@ class Search:
     ) -> None:
         self.image = _part_to_search(_checked(image), linear_light)
         self.restorer, self.linear_light = restorer, linear_light
+        # Colours that are proportional to light are those of a camera's raw file.
+        self.is_microscope = not linear_light and bool((self.image == self.image[..., :1]).all())
         self.progress, self.stop = progress, stop
         self.light = to_light(self.image, linear_light)
         self.saturated = saturated(self.image)
@@ -317,7 +321,7 @@ class Search:
             alike = sorted(similarity(at_half, other) for other in others)
             features["agreement"] = float(np.median(alike))
             # A microscope's round kernel may be no blur, but how soft its optics make everything.
-            features["round_microscope"] = 0.0 if self.linear_light else features["roundness"]
+            features["round_microscope"] = features["roundness"] if self.is_microscope else 0.0
             # The most alike is the kernel itself, or what it was refined from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
             # What a learned estimator thinks of its own kernels, for those that resemble them.

@@ -237,7 +237,8 @@ def search_psf(
         return
     sure = is_sure(psf)
     text = f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
-    if not (sure or linear_light or psf.is_point) and psf.roundness > _ROUND:
+    microscope = not linear_light and view.axes.colour == "grey"
+    if microscope and not (sure or psf.is_point) and psf.roundness > _ROUND:
         text += "; what looks like one is round, and may be how soft the optics are"
     yield ended(psf, sure, text)
 
