@@ -39,6 +39,7 @@ RESULTS = DOCS / "models" / f"{DEFAULT_MODEL}-results.csv"
 OBJECTS = DOCS / "models" / f"{DEFAULT_MODEL}-objects.csv"
 PEERS = DOCS / "peers.md"
 PEER_RESULTS = DOCS / "models" / "peers-results.csv"
+BLIND_RESULTS = DOCS / "models" / "blind-results.csv"
 # All others belong into the card, where it is said what they are.
 BUNDLED = [DEFAULT_MODEL + label for label in PSF_LABELS.values()]
 IN_README = (INPUT, *BUNDLED, PERFECT_DENOISER, "NL-means")
@@ -75,6 +76,8 @@ def result_tables() -> list[tuple[Path, str, str]]:
     beside = [score for score in read_csv(RESULTS) if score.method in (*BUNDLED, PERFECT_DENOISER)]
     scores = sorted([*read_csv(PEER_RESULTS), *beside], key=lambda score: order[score.group])
     tables.append((PEERS, "networks", gain_table(summarize(scores), markdown=True)))
+    blind = summarize(read_csv(BLIND_RESULTS))
+    tables.append((PEERS, "blind", table(blind, [], markdown=True)))
     return tables
 
 
