@@ -114,7 +114,7 @@ def collect(arguments: argparse.Namespace) -> None:
             learned = learned_candidates(blurred, linear_light, device)
             candidates = search.candidates(MAX_RADIUS, learned)
             best = max(candidates, key=lambda candidate: candidate.score, default=None)
-            kernels = [search.polished(best)] if best else []
+            polished = search.polished(best) if best else None
             seconds = time.perf_counter() - start
             plain = psnr(restorer.blind(blurred), sharp)
             thorough = restorer.can_be_thorough
@@ -130,7 +130,9 @@ def collect(arguments: argparse.Namespace) -> None:
                 "plain": plain,
                 "true": true,
                 "seconds": seconds,
-                "auto": plain,
+                "auto": plain
+                if polished is None
+                else psnr(restorer.guided(blurred, polished, thorough=thorough), sharp),
                 "candidates": [
                     {
                         "psnr": psnr(candidate.restored, sharp),
@@ -141,9 +143,6 @@ def collect(arguments: argparse.Namespace) -> None:
                     for candidate in candidates
                 ],
             }
-            for polished in kernels:
-                restored = restorer.guided(blurred, polished, thorough=thorough)
-                line["auto"] = psnr(restored, sharp)
             file.write(json.dumps(line) + "\n")
             file.flush()
 
@@ -230,11 +229,10 @@ def fit_one(lines: list[dict[str, Any]], name: str) -> None:
         gains = []
         for line in lines:
             best = max(line["candidates"], key=lambda c: preference(c["features"]))
-            sum_of_others = sum(v * best["features"].get(key, 1.0) for key, v in others.items())
-            sure = sum_of_others + coefficient * best["features"][name] > math.log(
-                CONFIDENT / (1 - CONFIDENT)
-            )
-            gains += [best["psnr"] - line["plain"]] if sure and best["peak"] <= POINT else []
+            changed = (coefficient - CONFIDENCE[name]) * best["features"][name]
+            sure = log_odds(best["features"]) + changed > math.log(CONFIDENT / (1 - CONFIDENT))
+            if sure and best["peak"] <= POINT:
+                gains.append(best["psnr"] - line["plain"])
         worse = sum(value < -0.1 for value in gains)
         print(
             f"# {name} {coefficient:+.2f}: {len(gains)} trusted, {worse} of them worse by more "

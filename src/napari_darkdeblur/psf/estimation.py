@@ -51,6 +51,9 @@ _UNGUIDED = 0.05
 # The winner is refined once more. What it becomes is at least so much like it, and its rms radius
 # at least so many times the winner's, or it is not taken.
 _STILL_ALIKE, _STILL_AS_LARGE = 0.75, 0.95
+# In a microscope kernels that are rounder may be the softness of the optics, see `PSF.roundness`.
+_ROUND = 0.8
+_SOFT = "What looks like one is round, and may be how soft the optics are."
 
 
 class Restorer(Protocol):
@@ -245,7 +248,12 @@ class Search:
         if best.kernel.max() > POINT:
             return PSF(best.kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
-        return PSF(self.polished(best), best.origin, confidence)
+        psf = PSF(self.polished(best), best.origin, confidence)
+        if confidence < CONFIDENT and self.is_microscope and psf.roundness > _ROUND:
+            return replace(
+                psf, note="What looks like one is round, and may be how soft the optics are."
+            )
+        return psf
 
     def candidates(self, max_radius: int, given: Iterable[PSF] = ()) -> list[Candidate]:
         """Return kernels at full scale, each with what speaks for it.
@@ -306,6 +314,7 @@ class Search:
         return self._judged(judge, final, [candidate.kernel for candidate in self.early])
 
     def _judge(self, level: Level, half: Level) -> Judge:
+        """Return the judge of kernels at one scale, who knows what no kernel would give."""
         return Judge(level, to_light(self._blind(level.image), self.linear_light), half)
 
     def _judged(
@@ -321,7 +330,7 @@ class Search:
             alike = sorted(similarity(at_half, other) for other in others)
             features["agreement"] = float(np.median(alike))
             # A microscope's round kernel may be no blur, but how soft its optics make everything.
-            features["round_microscope"] = features["roundness"] if self.is_microscope else 0.0
+            features["round_microscope"] = self.is_microscope * features["roundness"] ** 2
             # The most alike is the kernel itself, or what it was refined from.
             features["seconded"] = alike[-2] if len(alike) > 1 else 0.0
             # What a learned estimator thinks of its own kernels, for those that resemble them.
@@ -457,6 +466,11 @@ def is_refinement(kernel: Kernel, before: Kernel) -> bool:
     """Whether a kernel that was solved for from the restoration with another improves on that.
 
     It must be alike, and not smaller: what blur the restoration leaves is missing from the kernel.
+
+    Parameters
+    ----------
+    kernel, before : ndarray
+        (K, K) the new kernel and the other, each of sum 1; their sides may differ.
     """
     radius, radius_before = (PSF(one, "").rms_radius for one in (kernel, before))
     alike = similarity(kernel, before) >= _STILL_ALIKE

@@ -29,8 +29,8 @@ from .least_squares import (
 # pictures had a kernel of more than 0.85; 95 % of these made their picture better, by 2.8 dB in the
 # mean, the worst made it worse by 1.1 dB. `round_microscope` was fitted later, to 49 frames that
 # are soft by their optics, with the rest kept (`--only`): without it 37 of these had a kernel of
-# more than 0.85, and 11 lost up to 12 dB by kernels that were not there; with it 6 have one, and
-# none loses. Another model needs another fit.
+# more than 0.85, and 11 lost up to 12 dB by kernels that were not there; with it 11 have one,
+# and none loses. Another model needs another fit.
 # Which of a picture's kernels is best: ridge regression of the gain in dB, within pictures.
 CHOICE = {
     "residual": -0.11,
@@ -58,7 +58,7 @@ CONFIDENCE = {
     "agreement": 3.02,
     "seconded": 2.40,
     "network_confidence": 2.59,
-    "round_microscope": -3.5,
+    "round_microscope": -4.2,
 }
 # What becomes sharper still than this, rings.
 _SHARPEST = 0.5

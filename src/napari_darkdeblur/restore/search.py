@@ -41,8 +41,6 @@ _LARGEST = 2048
 # A plane is cut into so many parts each way at most, and each is searched in at least so many
 # pixels of side, as far as there are any.
 _PARTS, _PART_SIDE = 3, 384
-# Kernels that are rounder may be the softness of a microscope's optics, see `PSF.roundness`.
-_ROUND = 0.8
 # Kernels of neighbouring parts that are at least so alike are averaged: each was found with errors
 # of its own. If all are so alike to their mean, the shake does not differ.
 _POOLED, _SAME = 0.9, 0.97
@@ -237,9 +235,8 @@ def search_psf(
         return
     sure = is_sure(psf)
     text = f"Found a shake of {describe_psf(psf)}" if sure else "No single shake found"
-    microscope = not linear_light and view.axes.colour == "grey"
-    if microscope and not (sure or psf.is_point) and psf.roundness > _ROUND:
-        text += "; what looks like one is round, and may be how soft the optics are"
+    if psf.note:
+        text += f": {psf.note[0].lower()}{psf.note[1:].rstrip('.')}"
     yield ended(psf, sure, text)
 
 
