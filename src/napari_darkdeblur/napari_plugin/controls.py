@@ -338,6 +338,12 @@ class ElidedLabel(QLabel):
         super().setText(shortened)
 
 
+def shortened(name: str, longest: int) -> str:
+    """Return a name of at most so many characters, without its middle if it has more."""
+    kept = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:kept]}…{name[-kept:]}"
+
+
 # Layers of this plugin that are no images: made for looking, or measures of images.
 _NO_IMAGES = ("preview", "curtain", "psf", "map", "uncertainty", "tiles")
 

@@ -291,3 +291,10 @@ def _times(durations: Durations, factor: float) -> Durations:
 def _key_of(spec: JobSpec) -> tuple[str, str, str]:
     options = spec.options
     return str(options.model), options.device, options.precision
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time as a clock shows it, e.g. ``"0:41"`` or ``"1:02:41"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
+from ..controls import shortened
+from .clock import clock_text
 from .jobs import JobSpec, Outcome, Preparing, Restored, run_job
 from .results import Destination
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-_STEPS = 1000  # of the bar in the activity dock
+# Of the bar in the activity dock. That dock is narrow, and a long row hides its "Cancel".
+_STEPS = 1000
+_LONGEST_NAME = 24
 REMOVED = "The image was removed while it was restored; its result is there."
 
 # The one that was last started in a viewer, by the viewer's hash.
@@ -94,7 +98,10 @@ class JobRunner(QObject):
         _last_started[key] = self
         self._spec, self._destination = spec, Destination.of(layer, spec.region)
         self._layer = None
-        self._activity = cancelable_progress(total=_STEPS, desc=f"Deblurring {layer.name}")
+        name = shortened(layer.name, _LONGEST_NAME)
+        self._activity = cancelable_progress(
+            total=_STEPS, desc=f"Deblurring {name}", bar_format=_bar_format(None)
+        )
         self._background.start(functools.partial(run_job, spec))
 
     def cancel(self) -> None:
@@ -118,6 +125,7 @@ class JobRunner(QObject):
         if self._activity is not None and self._activity.is_canceled:
             self.cancel()
         elif fraction is not None and self._activity is not None:
+            self._activity.bar_format = _bar_format(getattr(event, "seconds_left", None))
             self._activity.update(round(_STEPS * fraction) - self._activity.n)
 
     def _add(self, outcome: Outcome) -> None:
@@ -144,3 +152,10 @@ class JobRunner(QObject):
         if self._activity is not None:
             self._activity.close()
             self._activity = None
+
+
+def _bar_format(seconds_left: float | None) -> str:
+    """Return what the activity dock shows: the time left by the job's own clock, no step count."""
+    # napari takes what stands behind the last "|".
+    time = "" if seconds_left is None else f"{clock_text(seconds_left)} left"
+    return f"{{desc}}|{{bar}}|{time}"

@@ -29,7 +29,7 @@ from ..provenance import provenance_of
 from ..regions import Area, Planes
 from ..result_layers import reference_of
 from .capabilities import Capabilities, ModelInfo, precisions_of
-from .clock import Countdown
+from .clock import Countdown, clock_text
 from .request import Options
 
 if TYPE_CHECKING:
@@ -729,10 +729,3 @@ def progress_text(event: TileDone, seconds_left: float | None) -> str:
     if seconds_left is not None:
         parts.append(f"{clock_text(seconds_left)} left")
     return " · ".join(parts) or "Restoring…"
-
-
-def clock_text(seconds: float) -> str:
-    """Return a time as a clock shows it, e.g. ``"0:41"`` or ``"1:02:41"``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 from ...atomic import atomic_write
 from ...errors import sentence_of
 from ...metrics import METRICS, Metric
-from ..controls import button, named, note, set_note
+from ..controls import button, named, note, set_note, shortened
 from .plan import Measurement, best_of
 
 _FIRST = (
@@ -142,7 +142,7 @@ class ComparisonModel(QAbstractTableModel):
         self._metrics: list[Metric] = []
         self._best: set[tuple[int, str]] = set()
         # Takes a line of a column's heading, and returns one that fits.
-        self.shortened: Callable[[str], str] = _shortened
+        self.shortened: Callable[[str], str] = _short_heading
 
     def show(self, measurements: Sequence[Measurement]) -> None:
         """Show these, and no others."""
@@ -187,10 +187,9 @@ class ComparisonModel(QAbstractTableModel):
         return _description(measurement) if role == Qt.ItemDataRole.ToolTipRole else None
 
 
-def _shortened(name: str) -> str:
-    """Return a name that fits a narrow column, without its middle; the tooltip has all of it."""
-    kept = _LONGEST_HEADING // 2
-    return name if len(name) <= _LONGEST_HEADING else f"{name[:kept]}…{name[-kept:]}"
+def _short_heading(line: str) -> str:
+    """Return a line that fits a narrow column; the tooltip has all of it."""
+    return shortened(line, _LONGEST_HEADING)
 
 
 class HistoryModel(QAbstractTableModel):
@@ -351,7 +350,7 @@ def _key(measurement: Measurement) -> tuple[Any, ...]:
 
 _ROW = 22  # pixels
 _NARROWEST_COLUMN = 58
-_LONGEST_HEADING = 10  # characters, where columns are as wide as what they hold
+_LONGEST_HEADING = 11  # characters, where columns are as wide as what they hold
 _WIDEST_NAME = 110
 _MARGIN = 6  # pixels on each side of a heading
 _MOST_WITHOUT_SCROLLING = 3  # images side by side
@@ -416,7 +415,7 @@ class TablesPanel(QWidget):
         few = len(measurements) <= _MOST_WITHOUT_SCROLLING
         mode = QHeaderView.ResizeMode.Stretch if few else QHeaderView.ResizeMode.ResizeToContents
         header.setSectionResizeMode(mode)
-        self.comparison.shortened = self._fitting if few else _shortened
+        self.comparison.shortened = self._fitting if few else _short_heading
         self.comparison_view.updateGeometry()
         self._allow()
 

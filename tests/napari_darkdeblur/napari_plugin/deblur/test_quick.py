@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
+from napari.utils import cancelable_progress
 from napari.utils.notifications import notification_manager
 from numpy.typing import NDArray
 
 from napari_darkdeblur import deblur
-from napari_darkdeblur.napari_plugin.deblur import quick
+from napari_darkdeblur.napari_plugin.deblur import job_runner, quick
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.napari_plugin.settings import PluginSettings, save_as_defaults
 
@@ -155,3 +157,25 @@ def test_a_setting_that_makes_no_sense_is_told_of_before_anything_begins(
     (message,) = run()
     assert_sentence(message)
     assert "'much'" in message
+
+
+def test_the_activity_dock_has_room_for_its_cancel_button(
+    make_napari_viewer_proxy: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are as wide as their texts, and what does not fit is out of sight."""
+    shown: list[str] = []
+    described: list[str] = []
+
+    class Watched(cancelable_progress):  # type: ignore[misc]
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            super().display(msg, pos)
+            shown.append(str(self).split("|")[-1])
+            described.append(self.desc)
+
+    monkeypatch.setattr(job_runner, "cancelable_progress", Watched)
+    viewer = make_napari_viewer_proxy()
+    picture = np.random.default_rng(0).integers(0, 255, (20, 24, 3)).astype(np.uint8)
+    viewer.add_image(picture, rgb=True, name="a photograph with a name as long as a sentence")
+    run()
+    assert all(re.fullmatch(r"(\d+:\d\d left)?", time) for time in shown), shown
+    assert set(described) == {"Deblurring a photograp… a sentence"}, described
