@@ -35,6 +35,7 @@ BlurKind = Literal["unknown", "find", "points", "file", "motion"]
 
 _STEPS = 1000  # of the progress bar
 _PICTURE = 96  # pixels: width and height of the kernel's picture
+_TEXT_LINES = 7  # beside it: as many as the longest sentence takes in a narrow dock
 _FILES = "Kernels (*.tif *.tiff *.png *.npy)"
 
 
@@ -123,7 +124,7 @@ class BlurPanel(QGroupBox):
         self.picture.setStyleSheet("background: black;")
         self.text = note("kernel_text")
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.text.setFixedHeight(_PICTURE)
+        self.text.setFixedHeight(max(_PICTURE, _TEXT_LINES * self.text.fontMetrics().lineSpacing()))
         self.text.show()
         self.details = note("kernel_details")
         self.details.show()
@@ -234,6 +235,7 @@ class BlurPanel(QGroupBox):
             Whether restoring uses it; if not, it is drawn faintly.
         """
         self.text.setText(text)
+        self.text.setToolTip(text)
         self.details.setText("\n".join(details))
         self.add_button.setEnabled(psf is not None)
         if psf is None:
@@ -278,14 +280,15 @@ class BlurPanel(QGroupBox):
         shown = QGridLayout(self._shown)
         shown.setContentsMargins(0, 0, 0, 0)
         shown.setSpacing(4)
-        shown.addWidget(self.picture, 0, 0)
+        shown.addWidget(self.picture, 0, 0, Qt.AlignmentFlag.AlignTop)
         shown.addWidget(self.text, 0, 1, 1, 2)
         shown.addWidget(self.details, 1, 0, 1, 2)
         shown.addWidget(self.add_button, 1, 2, Qt.AlignmentFlag.AlignTop)
         shown.setColumnStretch(1, 1)
-        # Of two lines of details, and as much beside the picture as the longest sentences take.
+        # The place of two lines of details is kept.
         lines = 2 * self.details.fontMetrics().lineSpacing()
-        self._shown.setFixedHeight(_PICTURE + 8 + max(lines, self.add_button.sizeHint().height()))
+        below = max(lines, self.add_button.sizeHint().height())
+        self._shown.setFixedHeight(self.text.height() + 8 + below)
         layout = QVBoxLayout(self)
         layout.setSpacing(4)
         for each in (self.kind_box, self._pages, self.bar, self._shown, self.reason):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Of the bar in the activity dock. That dock is narrow, and a long row hides its "Cancel".
 _STEPS = 1000
-_LONGEST_NAME = 24
+_LONGEST_NAME = 20
 REMOVED = "The image was removed while it was restored; its result is there."
 
 # The one that was last started in a viewer, by the viewer's hash.

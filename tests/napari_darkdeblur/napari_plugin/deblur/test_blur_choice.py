@@ -333,3 +333,19 @@ def test_failing_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
         next(jobs.find_kernel(spec, threading.Event()))
     assert end.value.value.status == "failed"
     assert_sentence(end.value.value.text)
+
+
+def test_the_longest_sentences_have_room_beside_the_kernel(viewer: Any, qtbot: Any) -> None:
+    viewer.add_image(image(), name="street")
+    widget = opened(viewer, qtbot)
+    qtbot.waitUntil(lambda: widget.blur.text.width() > 60)
+    for sentence in (
+        "No single shake found: what looks like one is round, and may be how soft the optics are; "
+        "restored without.",
+        "A light drew 14 px, towards the upper right; used. It is saturated; a fainter one would "
+        "draw it better.",
+    ):
+        widget.blur.show_kernel(PSF(SHAKE, "found"), sentence)
+        text = widget.blur.text
+        assert text.heightForWidth(text.width()) <= text.height()
+        assert text.toolTip() == sentence

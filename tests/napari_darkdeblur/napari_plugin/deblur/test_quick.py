@@ -178,4 +178,4 @@ def test_the_activity_dock_has_room_for_its_cancel_button(
     viewer.add_image(picture, rgb=True, name="a photograph with a name as long as a sentence")
     run()
     assert all(re.fullmatch(r"(\d+:\d\d left)?", time) for time in shown), shown
-    assert set(described) == {"Deblurring a photograp… a sentence"}, described
+    assert set(described) == {"Deblurring a photogr… sentence"}, described
