@@ -98,7 +98,8 @@ class PSF:
         confidence : float, optional
             See `PSF`.
         note : str
-            See `PSF`.
+            See `PSF`. Without one, and unless the background is removed, it says whether the
+            kernel seems to lie on a background.
 
         Returns
         -------
@@ -130,6 +131,8 @@ class PSF:
         values = np.clip(values, 0, None)
         if values.max() <= 0:
             raise PSFError("A kernel cannot be made of an array in which nothing is above zero.")
+        if not note and not remove_background:
+            note = _note_of_background(values)
         return cls(_centred(values / values.max()), origin, confidence, note)
 
     @property
@@ -268,6 +271,18 @@ def without_background(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return largest_part(np.where(smooth > max(3 * noise * 0.35, 1e-3 * above.max()), above, 0))
 
 
+def _note_of_background(values: NDArray[np.float64]) -> str:
+    """Return a sentence if there is light all along the border, as of a camera's offset."""
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    share = float(np.median(border)) / float(values.max())
+    if min(values.shape) < 5 or share < _BACKGROUND:
+        return ""
+    return (
+        f"Its border has {100 * share:.0f} % of its peak, as if it lay on a background, which counts as "
+        "a part of the kernel; remove it if it is none."
+    )
+
+
 def largest_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep the connected part with the most light, and others with a tenth of it.
 
@@ -362,6 +377,9 @@ _FORMULAS: dict[str, tuple[Callable[..., PSF], int]] = {
     "disc": (disc, 1),
     "gaussian": (gaussian, 1),
 }
+# Share of the peak that a kernel's border has if it lies on a background; a Gaussian that is cut
+# off at two standard deviations has a little less.
+_BACKGROUND = 0.1
 _USAGE = "motion:LENGTH,ANGLE, disc:RADIUS, gaussian:SIGMA or the name of an image file"
 
 

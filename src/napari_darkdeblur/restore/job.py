@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import StoppedError
 from ..network import LoadedModel
 from ..network.stages import GUIDES
-from ..psf.kernel import PSFError
+from ..psf.kernel import PSF, PSFError
 from .devices import choose_device, float32_precision, free_unused
 from .events import (
     Event,
@@ -314,6 +314,8 @@ class Job:
             return
         if not isinstance(psf, str):
             psf_of_plane(psf, 0, view.plane_count)  # there are as many as planes
+            if isinstance(psf, PSF) and psf.note:
+                view.notes.append(Note(f"The kernel ({psf.origin}): {psf.note}", "psf"))
         self.linear_light, self.note_of_light = is_linear_light(
             self.options.light, view.axes.colour, view.dtype
         )

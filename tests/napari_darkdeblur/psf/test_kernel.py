@@ -93,6 +93,18 @@ def test_the_background_is_removed_on_request():
     assert similarity(PSF.from_array(noisy).kernel, true) < 0.5
 
 
+def test_a_background_that_was_left_is_said():
+    true = motion(9, 30).kernel
+    padded = np.pad(true / true.max(), 6)
+    assert PSF.from_array(padded).note == ""
+    assert "15 % of its peak" in PSF.from_array(0.85 * padded + 0.15).note
+    assert PSF.from_array(0.85 * padded + 0.15, remove_background=True).note == ""
+    assert PSF.from_array(0.85 * padded + 0.15, note="known").note == "known"
+    # What is only cut off is no background.
+    row = np.exp(-(np.arange(-8, 9) ** 2) / (2 * 4.0**2))
+    assert PSF.from_array(np.outer(row, row)).note == ""
+
+
 def test_discs_are_round_and_straight_motions_are_not():
     assert disc(5).roundness == pytest.approx(1, abs=0.01)
     assert gaussian(2).roundness == pytest.approx(1, abs=0.01)

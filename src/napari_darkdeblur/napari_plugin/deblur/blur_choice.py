@@ -399,4 +399,6 @@ def _read(path: Any, remove_background: bool) -> tuple[PSF | None, str]:
         psf = read_psf(path, remove_background=remove_background)
     except (DarkDeblurError, OSError) as error:
         return None, sentence_of(error)
-    return psf, f"{path.name}: {describe_psf(psf)}."
+    text = f"{path.name}: {describe_psf(psf)}."
+    # All of the note is too long for the dock; the kernel's tooltip has it.
+    return psf, f"{text} It seems to lie on a background." if psf.note else text
