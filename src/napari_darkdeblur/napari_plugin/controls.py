@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QHelpEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -159,6 +159,31 @@ def scrolled(outer: QWidget, inner: QWidget, *footers: QWidget) -> QScrollArea:
             control.installEventFilter(_WheelFilter(control))
             control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return area
+
+
+_LAYING_OUT = 200  # milliseconds that Qt takes to find out how high a new text is
+
+
+def scroll_to(area: QScrollArea, label: QLabel) -> None:
+    """Bring a label into sight whose text has just changed, unless it is hidden.
+
+    Parameters
+    ----------
+    area : QScrollArea
+        What scrolls.
+    label : QLabel
+        Label in it, which is laid out first.
+    """
+    timer = QTimer(label)  # of the label, so that it does not outlive the dock
+
+    def scroll() -> None:
+        timer.deleteLater()
+        if label.isVisible():
+            area.ensureWidgetVisible(label, 0, 0)
+
+    timer.setSingleShot(True)
+    timer.timeout.connect(scroll)
+    timer.start(_LAYING_OUT)
 
 
 def order_by_tab(outer: QWidget) -> None:

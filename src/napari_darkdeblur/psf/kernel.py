@@ -278,8 +278,8 @@ def _note_of_background(values: NDArray[np.float64]) -> str:
     if min(values.shape) < 5 or share < _BACKGROUND:
         return ""
     return (
-        f"Its border has {100 * share:.0f} % of its peak, as if it lay on a background, which counts as "
-        "a part of the kernel; remove it if it is none."
+        f"Its border has {100 * share:.0f} % of its peak, as if it lay on a background, which "
+        "counts as a part of the kernel; remove it if it is none."
     )
 
 

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QVBoxLayout, QWidg
 
 from ...errors import DarkDeblurError, sentence_of
 from ..background import Background
-from ..controls import Section, named, note, order_by_tab, scrolled, set_note
+from ..controls import Section, named, note, order_by_tab, scroll_to, scrolled, set_note
 from ..docks import Dock, open_dock
 from ..layer_pixels import axes_of, guess_axes
 from ..provenance import input_of, provenance_of
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from ...restore import PSFFound
 
-_LAYING_OUT = 200  # milliseconds that Qt takes to find out how high a new text is
 # What a job measures is the result as it was restored.
 _WHOLE = "These are numbers of its full strength; Measure has those of what is shown."
 _DEBOUNCE = 300  # milliseconds without a change, before its consequences are predicted
@@ -455,8 +454,8 @@ class DeblurWidget(Dock):
         self._preview.resume()
         if layer is not None:
             self._show_result()
-        # Or to the sentence that says why there is none. The label is laid out first.
-        QTimer.singleShot(_LAYING_OUT, self._scroll_to_result)
+        # Or the sentence that says why there is none.
+        scroll_to(self._area, self.run.result)
         self.refresh()
         self._show_count()
 
@@ -488,11 +487,6 @@ class DeblurWidget(Dock):
         self._looking_back.show_result(result)
         if self._brightening.active:
             self._brighten(True)
-
-    def _scroll_to_result(self) -> None:
-        bar = self._area.verticalScrollBar()
-        if bar is not None and self.run.result.isVisible():
-            bar.setValue(bar.maximum())
 
     def _brighten(self, on: bool) -> None:
         """Show image, result and reference brighter, all alike, or as they were."""

@@ -18,7 +18,17 @@ from qtpy.QtWidgets import (
 )
 
 from ...metrics import METRICS
-from ..controls import LayerChoice, button, choose, combo, form, named, note, set_note
+from ..controls import (
+    ElidedLabel,
+    LayerChoice,
+    button,
+    choose,
+    combo,
+    form,
+    named,
+    note,
+    set_note,
+)
 from ..provenance import input_of
 from ..regions import Area
 from ..result_layers import reference_of
@@ -416,38 +426,46 @@ _STEPS = 1000
 
 
 class ProgressPanel(QWidget):
-    """A progress bar with a Cancel button while something is under way, and a sentence.
+    """A progress bar with a Cancel button while something is under way.
+
+    How it ended is said by a sentence of any length, `status`, whose place is elsewhere: among what
+    scrolls.
 
     Signals
     -------
     cancel_requested :
         The button was clicked.
+    ended :
+        What was under way has ended; `status` may say how.
     """
 
     cancel_requested = Signal()
+    ended = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.bar = named(QProgressBar(), "metrics_progress", "How much of the work is done.")
         self.bar.setTextVisible(False)
         self.cancel_button = button("metrics_cancel", "Cancel", "Stop as soon as possible.")
+        self.doing = ElidedLabel("metrics_doing")
         self.status = note("metrics_status")
-        self._running = QWidget()
-        row = QHBoxLayout(self._running)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.bar, 1)
-        row.addWidget(self.cancel_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._running)
-        layout.addWidget(self.status)
-        self._running.hide()
+        layout = QGridLayout(self)
+        layout.setContentsMargins(6, 0, 6, 4)
+        layout.addWidget(self.doing, 0, 0, 1, 2)
+        layout.addWidget(self.bar, 1, 0)
+        layout.addWidget(self.cancel_button, 1, 1)
+        # Its place is kept, so that nothing above it moves.
+        kept = self.sizePolicy()
+        kept.setRetainSizeWhenHidden(True)
+        self.setSizePolicy(kept)
+        self.hide()
         self.cancel_button.clicked.connect(self._on_cancel)
 
     def begin(self, text: str) -> None:
         """Show that work is under way."""
         self.cancel_button.setEnabled(True)
-        self._running.show()
+        set_note(self.status, "")
+        self.show()
         self.progress(text)
 
     def progress(self, text: str, fraction: float | None = None) -> None:
@@ -456,14 +474,15 @@ class ProgressPanel(QWidget):
         if fraction is not None:
             self.bar.setValue(round(_STEPS * fraction))
         if self.cancel_button.isEnabled():
-            set_note(self.status, text)
+            self.doing.setText(text)
 
     def end(self, text: str) -> None:
         """Show how it ended."""
-        self._running.hide()
+        self.hide()
         set_note(self.status, text)
+        self.ended.emit()
 
     def _on_cancel(self) -> None:
         self.cancel_button.setEnabled(False)
-        set_note(self.status, "Stopping…")
+        self.doing.setText("Stopping…")
         self.cancel_requested.emit()

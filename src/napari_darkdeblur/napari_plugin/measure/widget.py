@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QGroupBox, QVBoxLayout, QWidget
 
 from ...errors import DarkDeblurError
 from ..background import Background
-from ..controls import scrolled
+from ..controls import scroll_to, scrolled
 from ..deblur.jobs import Preparing
 from ..deblur.panels import progress_text
 from ..docks import Dock
@@ -146,10 +146,12 @@ class MeasureWidget(Dock):
         around = QVBoxLayout(overlays)
         around.setContentsMargins(6, 6, 6, 6)
         around.addWidget(self.overlays)
-        for widget in (self.measured, self.tables, overlays, self.work):
+        for widget in (self.measured, self.tables, overlays, self.work.status):
             layout.addWidget(widget)
         layout.addStretch()
-        scrolled(self, inner)
+        # Below what scrolls: how far a map is, and its Cancel, are in sight in any window.
+        area = scrolled(self, inner, self.work)
+        self.work.ended.connect(lambda: scroll_to(area, self.work.status))
 
     def _connect(self) -> None:
         for emitter, callback in self._connections:
