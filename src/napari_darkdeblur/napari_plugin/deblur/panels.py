@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..controls import LayerChoice, button, choose, combo, form, named, note, set_note
+from ..controls import LayerChoice, button, choose, combo, form, named, note, set_note, shortened
 from ..layer_pixels import axes_of, full_resolution, guess_axes
 from ..provenance import provenance_of
 from ..regions import Area, Planes
@@ -532,6 +532,7 @@ def _device_name(device: str) -> str:
 _STEPS = 1000  # of the progress bar
 _TICK = 250  # milliseconds between two looks at the clock
 _LINES = 2  # of the text above the button, whose place is kept
+_LONGEST_NAME = 24  # of an image, in these lines
 
 
 class RunPanel(QWidget):
@@ -552,6 +553,7 @@ class RunPanel(QWidget):
         super().__init__()
         self._running = False
         self._image, self._images = 0, 1
+        self._name = ""
         self._countdown = Countdown()
         self._text = ""
         self._label = "Run"
@@ -613,6 +615,12 @@ class RunPanel(QWidget):
             set_note(self.warning, "")
         self.prepare("Starting")
 
+    def name_image(self, name: str) -> None:
+        """Say which single image is being restored, if it is not the chosen one; else empty."""
+        self._name = shortened(name, _LONGEST_NAME)
+        if self._running:
+            self._show()
+
     def prepare(self, text: str, fraction: float | None = None) -> None:
         """Show what is done that nobody knows the time of, and how far that is."""
         share = "…" if fraction is None else f"… {fraction:.0%}"
@@ -665,7 +673,8 @@ class RunPanel(QWidget):
         if left is not None:
             self.bar.setValue(round(_STEPS * self._countdown.fraction))
         if self.run_button.isEnabled():  # else it is being cancelled, which is said
-            parts = [f"image {self._image + 1} of {self._images}"] if self._images > 1 else []
+            which = f"image {self._image + 1} of {self._images}" if self._images > 1 else self._name
+            parts = [which] if which else []
             parts.append(self._text if left is None else self._text.rstrip("…"))
             if left is not None:
                 # What is still going on is never said to be over.

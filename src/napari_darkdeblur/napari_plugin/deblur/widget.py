@@ -337,6 +337,7 @@ class DeblurWidget(Dock):
             self.blur.show_kernel(None, "Run is looking for the shake…")
         self.blur.enable_find(False)
         self.run.begin(self._images - 1 - len(self._waiting), self._images)
+        self._name_running()
 
     def _begin_next(self) -> bool:
         """Restore the next of several layers, in the same way; say why one cannot be."""
@@ -484,9 +485,16 @@ class DeblurWidget(Dock):
         if result is not None and "<table>" in text and strength_of(result) != 1:
             text += f"<br>{_WHOLE}"
         set_note(self.run.result, text)
+        self._name_running()
         self._looking_back.show_result(result)
         if self._brightening.active:
             self._brighten(True)
+
+    def _name_running(self) -> None:
+        """Say which image is being restored where another one is chosen."""
+        chosen, running = self.source.layer, self._running
+        here = chosen is not None and str(chosen.unique_id) == self._running_in
+        self.run.name_image("" if running is None or here else running.name)
 
     def _brighten(self, on: bool) -> None:
         """Show image, result and reference brighter, all alike, or as they were."""

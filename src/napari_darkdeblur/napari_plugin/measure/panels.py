@@ -454,10 +454,6 @@ class ProgressPanel(QWidget):
         layout.addWidget(self.doing, 0, 0, 1, 2)
         layout.addWidget(self.bar, 1, 0)
         layout.addWidget(self.cancel_button, 1, 1)
-        # Its place is kept, so that nothing above it moves.
-        kept = self.sizePolicy()
-        kept.setRetainSizeWhenHidden(True)
-        self.setSizePolicy(kept)
         self.hide()
         self.cancel_button.clicked.connect(self._on_cancel)
 

@@ -569,6 +569,30 @@ def test_one_job_at_a_time_in_a_viewer(viewer, qtbot):
     finished(second, qtbot)
 
 
+def test_it_says_which_image_is_being_restored_while_another_is_chosen(viewer, qtbot, monkeypatch):
+    go_on = threading.Event()
+
+    def job(spec: Any, stop: threading.Event):
+        yield Preparing("Loading")
+        go_on.wait(30)
+        return Outcome("failed", "No result.")
+
+    monkeypatch.setattr(job_runner, "run_job", job)
+    layer = viewer.add_image(image(), name="street at night, seen from the bridge")
+    other = viewer.add_image(image(), name="other")
+    widget = opened(viewer, qtbot)
+    viewer.layers.selection = {layer}
+    widget.run.run_button.click()
+    qtbot.waitUntil(lambda: "Loading" in widget.run.status.text())
+    assert widget.run.status.text().startswith("Loading")
+    viewer.layers.selection = {other}
+    assert widget.run.status.text().startswith("street at n… the bridge · Loading")
+    viewer.layers.selection = {layer}
+    assert widget.run.status.text().startswith("Loading")
+    go_on.set()
+    finished(widget, qtbot)
+
+
 @pytest.mark.usefixtures("model")
 def test_the_layer_may_go_while_it_is_restored(viewer, qtbot):
     stack = image((6, 40, 48))

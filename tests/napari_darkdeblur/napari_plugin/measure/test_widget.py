@@ -328,6 +328,8 @@ def test_the_uncertainty_is_that_of_the_model_that_restored(
     assert overlay.data_to_world((0, 0, 0)) == (1, 4, 6)
     assert provenance_of(overlay).kind == "uncertainty"
     assert "guesses" in widget.work.status.text()
+    assert widget.work.status.isVisibleTo(widget)
+    assert not widget.work.isVisibleTo(widget)
 
 
 def test_the_uncertainty_is_that_of_the_kernel_that_was_undone():
