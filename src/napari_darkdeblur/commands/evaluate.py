@@ -92,9 +92,9 @@ def add_to(commands: Any) -> None:
     models.add_argument(
         "--psf",
         choices=["none", "auto"],
-        default="none",
-        help="whether models that take a blur kernel search for one in each image, which takes "
-        "about a minute (default: none)",
+        default="auto",
+        help="whether models that take a blur kernel search for one in each image, as darkdeblur "
+        "deblur does, which takes up to a minute; none is faster (default: auto)",
     )
     models.add_argument(
         "--tiling", choices=["auto", "whole", "exact", "local", "fast"], default="auto",
@@ -311,7 +311,7 @@ def _datasets(arguments: argparse.Namespace) -> dict[str, Dataset]:
 def _methods(arguments: argparse.Namespace) -> tuple[dict[str, Restorer], dict[str, str]]:
     """Return the restorers by name, models and folders of results, and what they depend on."""
     from ..dataset_evaluation import INPUT, folder_restorer, model_restorer
-    from ..restore import load_model
+    from ..restore import load_model, takes_guides
     from ..weights import DEFAULT_MODEL
 
     names = arguments.model or ([] if arguments.results else [DEFAULT_MODEL])
@@ -319,7 +319,11 @@ def _methods(arguments: argparse.Namespace) -> tuple[dict[str, Restorer], dict[s
     details = {"psf": arguments.psf, "tiling": arguments.tiling}
     for name in names:
         model = load_model(name, arguments.device)
-        label = model.name if model.name not in methods else name
+        searches = arguments.psf == "auto" and takes_guides(model.config)
+        how = ", found PSF" if searches else ""
+        label = f"{model.name}{how}"
+        if label in methods:
+            label = f"{name}{how}"
         methods[label] = model_restorer(model, arguments.psf, arguments.tiling)
         details[label] = f"SHA-256 {model.sha256}"
     for text in arguments.results:

@@ -327,3 +327,12 @@ def test_zarr_folders_are_images_and_bits_have_their_white(run, tmp_path: Path):
     code, out, _ = run(tmp_path / "a.tif", tmp_path / "b.tif")
     assert code == 0
     assert list(table_of(out).values()) == list(expected.values())
+
+
+def test_models_are_used_as_deblur_uses_them(run, tmp_path: Path, files, guided_model: Path):
+    """Unless it is told not to, a model that takes a kernel searches for it."""
+    given = (*files, "--model", guided_model)
+    code, out, err = run(*given)
+    assert (code, "guided, found PSF" in out) == (0, True), err
+    code, out, err = run(*given, "--psf", "none")
+    assert (code, "found PSF" in out) == (0, False), err
