@@ -145,7 +145,7 @@ LAYOUTS: dict[str, LayoutInfo] = {
 }
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, layout: str | None = None) -> list[Path]:
     """Return all image files in a folder and its subfolders, sorted by path.
 
     They are known by their endings: all that `read_image` reads but zarr.
@@ -153,10 +153,12 @@ def find_images(folder: Path) -> list[Path]:
     Raises
     ------
     DataError
-        There is no such folder, or no image in it.
+        There is no such folder, or no image in it. If a layout is named, the message says what it
+        expects and where the data set is to be had.
     """
+    expected = "" if layout is None else f" {expectation(layout)}"
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        raise DataError(f"There is no folder {folder}.{expected}")
     endings = (FORMAT_OF_SUFFIX.keys() | STILL_SUFFIXES) - {".zarr"}
     images = sorted(
         path
@@ -164,7 +166,7 @@ def find_images(folder: Path) -> list[Path]:
         if path.suffix.lower() in endings and not path.name.startswith(".")
     )
     if not images:
-        raise DataError(f"{folder} holds no image.")
+        raise DataError(f"{folder} holds no image.{expected}")
     return images
 
 
@@ -214,7 +216,7 @@ def find_dataset(layout: PairedLayout, root: Path, frame_step: int = 1) -> Datas
         There is no folder, no pair in it, or a file has two partners; the message says what the
         layout expects and where the data set is to be had.
     """
-    images = find_images(root)
+    images = find_images(root, layout)
     references: dict[str, list[Path]] = {}
     blurred: dict[str, Path] = {}
     for path in images:

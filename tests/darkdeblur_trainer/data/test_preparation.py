@@ -152,6 +152,13 @@ def test_another_folder_is_told_what_is_expected(tmp_path, capsys):
     write(tmp_path / "holiday.jpg")
     with pytest.raises(DataError, match=r"Lai et al\. 2016 is expected as .* to be had from"):
         prepare_dataset("lai", tmp_path, tmp_path / "lists")
+    for layout in ("exdark", "gopro"):
+        for there, why in ((True, "holds no image"), (False, "There is no folder")):
+            folder = tmp_path / ("empty" if there else "away")
+            if there:
+                folder.mkdir(exist_ok=True)
+            with pytest.raises(DataError, match=rf"{why}.* is expected as .* to be had from"):
+                prepare_dataset(layout, folder, tmp_path / "lists")
     assert main(["prepare", "moon", str(tmp_path), str(tmp_path / "lists")]) == 2
     assert "There is no layout 'moon'" in capsys.readouterr().err
     assert main(["prepare", "lai", str(tmp_path)]) == 2

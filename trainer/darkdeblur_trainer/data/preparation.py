@@ -139,7 +139,7 @@ def prepare_dataset(
             raise FileExistsError(f"{out / name} exists; give --overwrite to replace it.")
     unpaired: list[Path] = []
     if layout in ("sharp", "exdark"):
-        images = find_images(root)
+        images = find_images(root, layout if layout in LAYOUTS else None)
         pairs = [DatasetPair(_below(path, root), path, (path,)) for path in images]
     else:
         step = LAYOUTS[layout].frame_step if frame_step is None else frame_step
