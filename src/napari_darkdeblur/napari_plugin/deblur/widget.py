@@ -19,7 +19,7 @@ from ..background import Background
 from ..controls import Section, named, note, order_by_tab, scroll_to, scrolled, set_note
 from ..docks import Dock, open_dock
 from ..layer_pixels import axes_of, guess_axes
-from ..provenance import input_of, provenance_of
+from ..provenance import input_of, provenance_of, results_of
 from ..result_layers import reference_of
 from ..settings import SettingsError, read_settings, save_as_defaults
 from .before_after import BeforeAfter, BeforeAfterPanel, Brightening, brighten_box, strength_of
@@ -201,12 +201,14 @@ class DeblurWidget(Dock):
         self._runner.finished.connect(self._on_outcome)
         for event, callback in self._viewer_events():
             event.connect(callback)
+        self._show_result()
 
     def _viewer_events(self) -> list[tuple[Any, Any]]:
         dims, layers = self._viewer.dims.events, self._viewer.layers
         moved = (dims.current_step, dims.ndisplay, self._viewer.scene.camera.events)
         return [
             *((event, self._on_view_changed) for event in moved),
+            (layers.events.inserted, self._show_result),
             (layers.events.removed, self._show_result),
             (layers.selection.events.changed, self._show_count),
         ]
@@ -480,6 +482,10 @@ class DeblurWidget(Dock):
             ),
             (None, ""),
         )
+        if result is None and chosen is not None:
+            # By the command, by a dock that was closed since, or in another session.
+            result = next(reversed(results_of(chosen, layers)), None)
+            text = "" if result is None else recorded_text(result)
         if result is None and self._results and chosen is None:
             result, text = self._results[-1]  # the image is gone, its result is not
         if result is not None and "<table>" in text and strength_of(result) != 1:
@@ -502,7 +508,7 @@ class DeblurWidget(Dock):
         if not on or image is None:
             self._brightening.stop()
             return
-        results = [one for one, _ in self._results if input_of(one, self._viewer.layers) == image]
+        results = results_of(image, self._viewer.layers)
         reference = self.source.reference
         self._brightening.start(image, results + ([] if reference is None else [reference]))
 
@@ -543,6 +549,17 @@ class DeblurWidget(Dock):
             show_warning(sentence_of(error))
             return
         show_info("New Deblur widgets start with these options from now on.")
+
+
+def recorded_text(layer: Image) -> str:
+    """Return what the record of a layer says that this dock has not restored, as rich text."""
+    made = provenance_of(layer)
+    text = f"<b>{escape(str(layer.name))}</b><br>restored before"
+    if made is not None and made.model is not None:
+        text += f", with {escape(made.model.name)} on {escape(made.device)}"
+    if made is not None and made.psf is not None:
+        text += f"<br>blur undone: {escape(made.psf.description)}"
+    return text
 
 
 def summary_text(layer: Image, outcome: Outcome) -> str:

@@ -594,6 +594,24 @@ def test_it_says_which_image_is_being_restored_while_another_is_chosen(viewer, q
 
 
 @pytest.mark.usefixtures("model")
+def test_a_result_of_a_dock_that_was_closed_is_known_to_the_next_one(viewer, qtbot):
+    layer = viewer.add_image(image(), name="street")
+    first = opened(viewer, qtbot)
+    first.run.run_button.click()
+    finished(first, qtbot)
+    viewer.window.remove_dock_widget("all")
+    viewer.layers.selection = {layer}
+    widget = opened(viewer, qtbot)
+    assert "street [darkdeblur]" in widget.run.result.text()
+    assert "restored before" in widget.run.result.text()
+    for one in ("hold", "compare", "measure"):
+        assert getattr(widget.before_after, f"{one}_button").isEnabled()
+    viewer.layers.remove("street [darkdeblur]")
+    assert not widget.run.result.text()
+    assert not widget.before_after.compare_button.isEnabled()
+
+
+@pytest.mark.usefixtures("model")
 def test_the_layer_may_go_while_it_is_restored(viewer, qtbot):
     stack = image((6, 40, 48))
     layer = viewer.add_image(stack, name="cells", scale=(1, 2, 2))
