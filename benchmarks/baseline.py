@@ -8,6 +8,7 @@ implementation: contiguous (N, C, H, W) tensors, two convolutions in the context
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,9 @@ class DenseBlock(nn.Module):
         stack = x
         for conv in self.convs[:-1]:
             stack = torch.cat([stack, F.leaky_relu(conv(stack), self.slope)], dim=1)
-        return F.leaky_relu(self.convs[-1](stack), self.slope) + self.shortcut(x)
+        dense: Tensor = F.leaky_relu(self.convs[-1](stack), self.slope)
+        shortcut: Tensor = self.shortcut(x)
+        return dense + shortcut
 
 
 class Gate(nn.Module):
@@ -86,41 +89,53 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
         x = F.leaky_relu(self.reduce(x), self.slope)
-        return self.activation(F.pixel_shuffle(self.expand(x), 2))
+        upsampled: Tensor = self.activation(F.pixel_shuffle(self.expand(x), 2))
+        return upsampled
 
 
 class Baseline(nn.Module):
-    """The generator; attention, gates and either stem as in `GeneratorConfig`'s presets."""
+    """The generator; attention, gates and either stem as in `GeneratorConfig`'s presets.
+
+    Its guides are the picture itself.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         widths, slope = config.widths, config.negative_slope
         pairs = list(pairwise(widths))
-        folded = 3 * config.unshuffle_factor**2
-        self.unshuffle_factor = config.unshuffle_factor
-        self.stem = conv3x3(folded, widths[0])
-        self.encoder = nn.ModuleList(DenseBlock(width, config) for width in widths)
+        area = config.unshuffle_factor**2
+        self.unshuffle_factor, self.pictures = config.unshuffle_factor, 1 + config.guides
+        self.stem = conv3x3(config.input_channels * area, widths[0])
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(DenseBlock(width, config) for _ in range(count))
+            for width, count in zip(widths, config.encoder_blocks, strict=True)
+        )
         self.down = nn.ModuleList(conv3x3(fine, coarse, stride=2) for fine, coarse in pairs)
         self.contextual_gates = nn.ModuleList(Gate(width, slope) for width in widths[:-1])
         self.up = nn.ModuleList(Up(coarse, fine, slope) for fine, coarse in pairs)
         self.decoder = nn.ModuleList(
-            DenseBlock(width, config) if level else nn.Identity()
-            for level, width in enumerate(widths[:-1])
+            nn.ModuleList(DenseBlock(width, config) for _ in range(count))
+            for width, count in zip(widths[:-1], config.decoder_blocks, strict=True)
         )
-        self.head = nn.Conv2d(widths[0], folded, 1)
+        self.head = nn.Conv2d(widths[0], config.output_channels * area, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W), both sides multiples of the stride, to the same shape."""
-        x = self.stem(F.pixel_unshuffle(image, self.unshuffle_factor))
+        given = image.repeat(1, self.pictures, 1, 1)
+        x = self.stem(F.pixel_unshuffle(given, self.unshuffle_factor))
         skips = []
-        for level, block in enumerate(self.encoder):
-            x = block(x)
+        for level, blocks in enumerate(self.encoder):
+            for block in cast("nn.ModuleList", blocks):
+                x = block(x)
             if level < len(self.down):
                 skips.append(self.contextual_gates[level](x))
                 x = self.down[level](x)
         for level in reversed(range(len(self.up))):
-            x = self.decoder[level](self.up[level](x) + skips[level])
-        return image + F.pixel_shuffle(self.head(x), self.unshuffle_factor)
+            x = self.up[level](x) + skips[level]
+            for block in cast("nn.ModuleList", self.decoder[level]):
+                x = block(x)
+        # Further channels weigh the guides, which do not differ from the picture.
+        return image + F.pixel_shuffle(self.head(x), self.unshuffle_factor)[:, :3]
 
 
 def baseline_of(net: DarkDeblurNet) -> Baseline:

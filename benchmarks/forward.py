@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig
@@ -70,9 +71,9 @@ def work(kind: str, preset: str, size: str, output: str) -> None:
             return
         ours = make_network(preset)
         image = torch.rand(1, 3, int(size), int(size))
-        net = (
-            baseline_of(ours) if kind == "baseline" else ours.to(memory_format=torch.channels_last)
-        )
+        net: nn.Module = baseline_of(ours)
+        if kind != "baseline":
+            net = ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def compute() -> None:
             with torch.inference_mode():

@@ -13,10 +13,11 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, save_weights
 from napari_darkdeblur.imagefiles import create_image
@@ -25,7 +26,8 @@ from napari_darkdeblur.restore import Finished, RestoreOptions, estimate, format
 
 from .timing import print_table, resident
 
-MODES = ("whole", "exact", "local", "fast")
+Mode = Literal["auto", "whole", "exact", "local", "fast"]
+MODES: tuple[Mode, ...] = ("whole", "exact", "local", "fast")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Case:
 
     network: str
     side: int
-    tiling: str
+    tiling: Mode
     memory: int | None = None
     files: bool = False
 
@@ -61,13 +63,13 @@ def load(network: str) -> LoadedModel:
     return load_weights(save_weights(path, DarkDeblurNet(GeneratorConfig.paper()).eval()))
 
 
-def picture(side: int) -> np.ndarray:
+def picture(side: int) -> NDArray[np.uint8]:
     """Return a noisy RGB image (side, side, 3), uint8."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (side, side, 3), np.uint8)
 
 
-def run_once(image: object, output: object, options: RestoreOptions) -> float:
+def run_once(image: NDArray[np.uint8], output: NDArray[np.uint8], options: RestoreOptions) -> float:
     """Restore and return the seconds that it took."""
     for event in restore(image, output, options):
         if isinstance(event, Finished):
@@ -136,7 +138,7 @@ def measure_peak(case: Case) -> dict[str, Any]:
         "predicted": plan.peak_bytes,
         "scratch": plan.scratch_bytes,
         "tiles": plan.tile_count,
-        "recomputed": ", ".join(n for n, place in plan.places.items() if place == "recompute"),
+        "recomputed": ", ".join(n for n, place in plan.storage.items() if place == "recompute"),
     }
 
 

@@ -58,7 +58,7 @@ class Worker:
         pipes[0].flush()
         answer = pipes[1].readline()
         if not answer:
-            raise RuntimeError(f"worker {self._process.args} ended")
+            raise RuntimeError(f"worker {self._process.args!r} ended")
         result: dict[str, Any] = json.loads(answer)
         return result
 
@@ -79,7 +79,7 @@ def interleaved(workers: Sequence[Worker], rounds: int) -> list[list[dict[str, A
 
 def middle(results: Iterable[dict[str, Any]], key: str) -> float:
     """Return the median of a measurement, the first run left out."""
-    return median([result[key] for result in results][1:])
+    return float(median([result[key] for result in results][1:]))
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

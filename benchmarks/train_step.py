@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def training_steps(
     """Return a step with all terms, and one of the same networks with L1 and MS-SSIM only."""
     group = ProcessGroup.single(device)
     state = TrainState(config, device)
-    vgg = vgg.to(device, memory_format=torch.channels_last)
+    vgg = vgg.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     two_terms = LossConfig.model_validate({"features": 0, "adversarial": 0})
     plain = config.model_copy(update={"losses": two_terms})
     return (
@@ -247,7 +248,7 @@ def matmul_peak(precision: str, device: torch.device) -> float:
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
         first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-        times = [timed(lambda a=first, b=second: a @ b, device) for _ in range(5)]
+        times = [timed(functools.partial(torch.matmul, first, second), device) for _ in range(5)]
         best = max(best, 2 * side**3 / min(map(clock_of(device), times)) * 1e3)
     return best
 
