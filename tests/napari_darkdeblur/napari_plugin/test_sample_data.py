@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pooch
 import pytest
-import skimage.data
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -37,16 +36,13 @@ def _layers(sample: Sample) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let scikit-image find nothing that was downloaded before."""
-    from skimage.data import _fetchers
+def nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scikit-image download nothing that it does not come with."""
 
-    def refuse(name: str, *_: Any, **__: Any) -> str:
-        path = Path(skimage.data.__file__).parent / Path(name).name
-        assert path.is_file(), f"{name} is not inside scikit-image's package."
-        return str(path)
+    def refuse(self: pooch.Pooch, name: str, *_: Any, **__: Any) -> str:
+        raise AssertionError(f"{name} is not inside scikit-image's package.")
 
-    monkeypatch.setattr(_fetchers, "_fetch", refuse)
+    monkeypatch.setattr(pooch.Pooch, "fetch", refuse)
 
 
 @pytest.mark.parametrize("sample", [*PAIRS, sample_data.large_mosaic])
