@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,11 +23,11 @@ from napari_darkdeblur import DarkDeblurNet, GeneratorConfig, save_weights
 from napari_darkdeblur.imagefiles import create_image
 from napari_darkdeblur.network import LoadedModel, load_weights
 from napari_darkdeblur.restore import Finished, RestoreOptions, estimate, format_bytes, restore
+from napari_darkdeblur.restore.tiling.plan import Tiling
 
 from .timing import print_table, resident
 
-Mode = Literal["auto", "whole", "exact", "local", "fast"]
-MODES: tuple[Mode, ...] = ("whole", "exact", "local", "fast")
+MODES: tuple[Tiling, ...] = ("whole", "exact", "local", "fast")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Case:
 
     network: str
     side: int
-    tiling: Mode
+    tiling: Tiling
     memory: int | None = None
     files: bool = False
 

@@ -33,6 +33,8 @@ Pixels = NDArray[Any]
 Restorer = Callable[[DatasetPair, Pixels], Pixels]
 
 INPUT = "blurred"
+# Added to the name of a model that searched each image's kernel.
+FOUND_PSF = ", found PSF"
 # By the key in files: what tables call it, its digits, and whether more is better.
 COLUMNS: dict[str, tuple[str, int, bool]] = {
     "psnr": ("PSNR (dB)", 2, True),

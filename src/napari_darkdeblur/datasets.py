@@ -150,11 +150,18 @@ def find_images(folder: Path, layout: str | None = None) -> list[Path]:
 
     They are known by their endings: all that `read_image` reads but zarr.
 
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder that is searched.
+    layout : str, optional
+        Key of `LAYOUTS` that the folder should have, for what is said where there is no image.
+
     Raises
     ------
     DataError
-        There is no such folder, or no image in it. If a layout is named, the message says what it
-        expects and where the data set is to be had.
+        There is no such folder, or no image in it; the message says what the layout expects and
+        where its data set is to be had.
     """
     expected = "" if layout is None else f" {expectation(layout)}"
     if not folder.is_dir():

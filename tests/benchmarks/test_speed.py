@@ -8,6 +8,8 @@ from benchmarks import tiling
 from benchmarks.baseline import baseline_of
 from benchmarks.forward import PRESETS, flops, make_network
 
+from napari_darkdeblur.restore.tiling.plan import Tiling
+
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_baseline_is_the_same_network(preset: str) -> None:
@@ -22,7 +24,7 @@ def test_the_baseline_is_the_same_network(preset: str) -> None:
 
 
 @pytest.mark.parametrize("mode", tiling.MODES)
-def test_peaks_are_measured_in_every_mode(mode: tiling.Mode) -> None:
+def test_peaks_are_measured_in_every_mode(mode: Tiling) -> None:
     measured = tiling.measure_peak(tiling.Case("small", 96, mode))
     assert measured["tiles"] >= 1
     assert measured["predicted"] > 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import CommandError
 from ..errors import DarkDeblurError, sentence_of
+from .deblur import DEFAULT_PSF
 from .options import add_overwrite, check_target, count, parse_limits
 
 if TYPE_CHECKING:
@@ -92,9 +93,9 @@ def add_to(commands: Any) -> None:
     models.add_argument(
         "--psf",
         choices=["none", "auto"],
-        default="auto",
+        default=DEFAULT_PSF,
         help="whether models that take a blur kernel search for one in each image, as darkdeblur "
-        "deblur does, which takes up to a minute; none is faster (default: auto)",
+        "deblur does, which takes up to a minute; none is faster (default: %(default)s)",
     )
     models.add_argument(
         "--tiling", choices=["auto", "whole", "exact", "local", "fast"], default="auto",
@@ -310,7 +311,7 @@ def _datasets(arguments: argparse.Namespace) -> dict[str, Dataset]:
 
 def _methods(arguments: argparse.Namespace) -> tuple[dict[str, Restorer], dict[str, str]]:
     """Return the restorers by name, models and folders of results, and what they depend on."""
-    from ..dataset_evaluation import INPUT, folder_restorer, model_restorer
+    from ..dataset_evaluation import FOUND_PSF, INPUT, folder_restorer, model_restorer
     from ..restore import load_model, takes_guides
     from ..weights import DEFAULT_MODEL
 
@@ -320,7 +321,7 @@ def _methods(arguments: argparse.Namespace) -> tuple[dict[str, Restorer], dict[s
     for name in names:
         model = load_model(name, arguments.device)
         searches = arguments.psf == "auto" and takes_guides(model.config)
-        how = ", found PSF" if searches else ""
+        how = FOUND_PSF if searches else ""
         label = f"{model.name}{how}"
         if label in methods:
             label = f"{name}{how}"

@@ -103,6 +103,7 @@ def test_a_background_that_was_left_is_said():
     # What is only cut off is no background.
     row = np.exp(-(np.arange(-8, 9) ** 2) / (2 * 4.0**2))
     assert PSF.from_array(np.outer(row, row)).note == ""
+    assert all(PSF.from_array(disc(radius).kernel).note == "" for radius in (1, 1.5, 2, 3))
 
 
 def test_discs_are_round_and_straight_motions_are_not():

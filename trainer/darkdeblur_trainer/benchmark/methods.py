@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from napari_darkdeblur.dataset_evaluation import FOUND_PSF
 from napari_darkdeblur.network import LoadedModel
 from napari_darkdeblur.psf import PSF
 from napari_darkdeblur.restore import deblur
@@ -15,7 +16,7 @@ from ..validation import ValidationPair
 
 Method = Callable[[ValidationPair], Tensor]
 # What `--psf` calls them, and what is added to a model's name in the table.
-PSF_LABELS = {"none": "", "true": ", true PSF", "auto": ", found PSF"}
+PSF_LABELS = {"none": "", "true": ", true PSF", "auto": FOUND_PSF}
 
 
 def model_method(model: LoadedModel, psf: str, tiling: str = "whole") -> Method:
