@@ -311,10 +311,16 @@ def with_guides(
         than the pairs by the margin on every side.
     """
     kernels, has_kernel, all_guides = guide_kernels(settings, pairs, seed, indices)
-    guides = deconvolved(pairs.blurred, kernels, pairs.linear_light, count)
-    wiener = torch.arange(3 * count, device=guides.device) < 3 * len(REGULARISATION)
-    shown = has_kernel[:, None] & (all_guides[:, None] | wiener)
-    guides = torch.where(shown[..., None, None], guides, pairs.blurred.repeat(1, count, 1, 1))
+    guides = pairs.blurred.repeat(1, count, 1, 1)
+    # The iterations take longest, so they are computed only where they are shown.
+    for shown, number in (
+        (has_kernel & all_guides, count),
+        (has_kernel & ~all_guides, len(REGULARISATION)),
+    ):
+        if shown.any():
+            guides[shown, : 3 * number] = deconvolved(
+                pairs.blurred[shown], kernels[shown], pairs.linear_light[shown], number
+            )
     whole = torch.cat([pairs.blurred, guides, pairs.sharp], dim=1)
     around = settings.margin
     draw = SampleRandom(seed, indices).uniform(Stream.PATCH_PLACE, 2)

@@ -13,9 +13,9 @@ filter ring, and what lies beyond the border.
 
 from __future__ import annotations
 
+import scipy.fft
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
 # Strengths of the Wiener filters' regularisation, from bold to cautious; one guide each.
@@ -174,27 +174,43 @@ def richardson_lucy(light: Tensor, kernels: Tensor, iterations: tuple[int, ...])
     rows, columns = observed.shape[-2:]
     transfer = _transfer(kernels, rows, columns)
 
-    def filtered(image: Tensor, by: Tensor) -> Tensor:
-        result: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * by, s=(rows, columns))
-        return result
-
     inside = torch.zeros_like(observed[:1, :1])
     inside[..., top : top + height, left : left + width] = 1
-    back = transfer.conj()
-    seen = filtered(inside, back)
-    saturated = observed >= _SATURATED
+    back = transfer.conj().resolve_conj()
+    seen = _filtered(inside, back)
+    # Where the picture sees too little, the correction is 1; where it is saturated, never below.
+    unseen = (seen <= _SEEN).to(seen.dtype)
+    weight = (1 - unseen) / seen.clamp(min=_SEEN)
+    least = (observed >= _SATURATED).to(observed.dtype)
     estimate = observed.clamp(min=_DARK)
     found = []
     for iteration in range(1, max(iterations) + 1):
-        predicted = filtered(estimate, transfer).clamp(min=_DARK)
-        ratio = torch.where(saturated & (predicted > observed), 1.0, observed / predicted)
-        correction = filtered(ratio * inside, back) / seen.clamp(min=_SEEN)
-        correction = torch.where(seen > _SEEN, correction, 1.0)
-        correction = correction.clamp(1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
-        estimate = estimate * correction**_OVER_RELAXATION
+        predicted = _filtered(estimate, transfer).clamp_(min=_DARK)
+        ratio = torch.maximum(observed / predicted, least).mul_(inside)
+        correction = torch.addcmul(unseen, _filtered(ratio, back), weight)
+        correction.clamp_(1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION)
+        # The power by a logarithm takes half as long as `pow`.
+        estimate = estimate * correction.log_().mul_(_OVER_RELAXATION).exp_()
         if iteration in iterations:
             found.append(estimate[..., top : top + height, left : left + width])
     return found
+
+
+def _filtered(images: Tensor, transfer: Tensor) -> Tensor:
+    """Multiply the spectra of images (N, C, rows, columns) by transfer functions of `_transfer`.
+
+    On a CPU, SciPy transforms: PyTorch's MKL takes up to twice as long on AMD's processors.
+    """
+    rows, columns = images.shape[-2:]
+    if images.device.type != "cpu":
+        result: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=(rows, columns))
+        return result
+    threads = torch.get_num_threads()
+    spectrum = scipy.fft.rfft2(images.numpy(), workers=threads)
+    product = spectrum * transfer.numpy()
+    return torch.from_numpy(
+        scipy.fft.irfft2(product, s=(rows, columns), overwrite_x=True, workers=threads)
+    )
 
 
 def _transfer(kernels: Tensor, rows: int, columns: int) -> Tensor:
@@ -210,7 +226,7 @@ def _continued(light: Tensor, padding: int) -> tuple[Tensor, int, int]:
     """Mirror a picture beyond its borders, to a size that transforms fast."""
     places, starts = [], []
     for length in light.shape[-2:]:
-        whole = next_fast_len(length + 2 * padding, real=True)
+        whole = scipy.fft.next_fast_len(length + 2 * padding, real=True)
         start = (whole - length) // 2
         places.append(mirrored(torch.arange(whole, device=light.device) - start, length))
         starts.append(start)
