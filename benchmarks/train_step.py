@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from darkdeblur_trainer.batches import TrainingImages, batches
+from darkdeblur_trainer.batches import TrainingImages, batches, with_guides
 from darkdeblur_trainer.config import LossConfig, TrainConfig
 from darkdeblur_trainer.config_files import load_config
 from darkdeblur_trainer.data import ImageCache
@@ -142,7 +142,7 @@ def measure(
 
 def parts_of(
     config: TrainConfig, device: torch.device, vgg: VggFeatures, synthesizer: PairSynthesizer
-) -> dict[str, Callable[[], object]]:
+) -> dict[str, Callable[[], Any]]:
     """Return the parts of a step, by name; each can be run any number of times."""
     step, plain = training_steps(config, device, vgg)
     stream = batches(config, random_images(), synthesizer, ProcessGroup.single(device), 0)
@@ -151,6 +151,11 @@ def parts_of(
     restored = step.generate(inputs).detach()
     pull = torch.full_like(restored, 1 / restored.numel())
     blocks = iter(range(0, 10**9, synthesizer.block_size))
+    known, guides = config.known_kernels, config.generator.guides
+    samples = range(config.batch_size)
+    side = config.patch + 2 * (known.margin + synthesizer.margin)
+    pairs = synthesizer(torch.rand(config.batch_size, 3, side, side), samples)
+    indices = torch.arange(config.batch_size, device=device)
 
     def generator() -> None:
         plain.state.generator.zero_grad()
@@ -171,6 +176,11 @@ def parts_of(
 
     return {
         "pairs": lambda: next(stream),
+        **(
+            {"guides": lambda: with_guides(pairs, known, guides, config.seed, indices)}
+            if guides
+            else {}
+        ),
         "kernels": lambda: synthesizer.kernels([next(blocks)]),
         "generator": generator,
         "L1 and MS-SSIM": two_terms,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from benchmarks import tiling
+from benchmarks import tiling, train_step
 from benchmarks.baseline import baseline_of
 from benchmarks.forward import PRESETS, flops, make_network
 
+from darkdeblur_trainer.config_files import load_config
+from darkdeblur_trainer.perceptual import VggFeatures
+from darkdeblur_trainer.synthesis import PairSynthesizer
 from napari_darkdeblur.restore.tiling.plan import Tiling
 
 
@@ -33,3 +38,18 @@ def test_peaks_are_measured_in_every_mode(mode: Tiling) -> None:
 
 def test_a_file_is_restored_for_the_table_of_peaks() -> None:
     assert tiling.measure_peak(tiling.Case("small", 96, "auto", 10**9, files=True))["tiles"] >= 1
+
+
+def test_the_parts_of_a_training_step_run(tmp_path: Path) -> None:
+    small = ["generator=small", "generator.width=8", "batch_size=2", "patch=112", "precision=fp32"]
+    config = load_config("small", [*small, *train_step.ALL_TERMS])
+    device = torch.device("cpu")
+    vgg = VggFeatures(train_step.random_vgg(tmp_path))
+    synthesizer = PairSynthesizer(config.synthesis, config.seed, device)
+    parts = train_step.parts_of(config, device, vgg, synthesizer)
+    given, sharp = parts["guides"]()
+    assert given.shape == (2, 3 * (1 + config.generator.guides), 112, 112)
+    assert sharp.shape == (2, 3, 112, 112)
+    # VGG and the discriminator take long, whatever the network.
+    for name in parts.keys() - {"guides", "VGG", "discriminator", "step"}:
+        assert train_step.timed(parts[name], device).cpu > 0
