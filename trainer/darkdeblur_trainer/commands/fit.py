@@ -41,6 +41,8 @@ def _minutes(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from napari_darkdeblur.restore.tiling.memory import freed_memory_kept
+
     from ..config_files import load_config
     from ..training import fit
 
@@ -48,18 +50,20 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.validate is not None:
         # Asked here as well, because training images may take an hour to decode.
         config.blurred_for_validation()
-    result = fit(
-        config,
-        arguments.data,
-        arguments.out,
-        validation_data=arguments.validate,
-        vgg_path=arguments.vgg,
-        init=arguments.init,
-        device=arguments.device,
-        max_minutes=arguments.max_minutes,
-        cache_folder=arguments.cache,
-        progress=not arguments.quiet,
-    )
+    # Steps need the same memory again and again, which on a CPU is a tenth of their time.
+    with freed_memory_kept():
+        result = fit(
+            config,
+            arguments.data,
+            arguments.out,
+            validation_data=arguments.validate,
+            vgg_path=arguments.vgg,
+            init=arguments.init,
+            device=arguments.device,
+            max_minutes=arguments.max_minutes,
+            cache_folder=arguments.cache,
+            progress=not arguments.quiet,
+        )
     if result.reason == "finished":
         print(
             f"All {result.step} steps are done. Export with: "
