@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..metrics import Comparison
     from ..network import LoadedModel
-    from ..psf import PSF
+    from ..restore.psfs import AnyPSF
 
 DEMO_FOLDER = Path("darkdeblur-demo")
 DEMO_FILES = ("blurred.png", "restored.png", "reference.png", "comparison.png")
@@ -96,17 +96,15 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _find_psf(blurred: NDArray[Any], model: LoadedModel) -> tuple[PSF | None, str]:
-    """Return the kernel that is found, if it is to be used, and what is to be said of it."""
+def _find_psf(blurred: NDArray[Any], model: LoadedModel) -> tuple[AnyPSF | None, str]:
+    """Return the kernel that is to be used, and what is to be said of it."""
     from ..restore import RestoreOptions, takes_guides
 
     if not takes_guides(model.config):
         return None, ""
     options = RestoreOptions(model=model, device=device_of(model))
     found = search_psf(blurred, options, "finding the shake", leave=True)
-    if found.confident:
-        return found.psf, f"{found.description}; used"
-    return None, f"{found.description}; restored without"
+    return found.to_use, f"{found.description}; {found.consequence}"
 
 
 def _table(before: Comparison, after: Comparison) -> str:

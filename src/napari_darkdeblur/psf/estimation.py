@@ -44,8 +44,9 @@ _ITERATIONS = 3
 # The share of gradients that the first of these uses, the strongest; and how it grows.
 _SHARE = 0.05
 _GROWTH = 1.3
-# A kernel of which one pixel holds more than this is no blur.
+# A kernel of which one pixel holds more than this is no blur, but a point.
 POINT = 0.6
+_POINT: Kernel = np.ones((1, 1), np.float32)
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
 # The winner is refined once more. What it becomes is at least so much like it, and its rms radius
@@ -243,10 +244,10 @@ class Search:
         if self.progress is not None:
             self.progress(1.0)
         if not found:
-            return PSF(np.ones((1, 1), np.float32), "found", 0.0, "There is too little structure.")
+            return PSF(_POINT, "found", 0.0, "There is too little structure.")
         best = max(found, key=lambda candidate: candidate.score)
         if best.kernel.max() > POINT:
-            return PSF(best.kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
+            return PSF(_POINT, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
         psf = PSF(self.polished(best), best.origin, confidence)
         if confidence < CONFIDENT and self.is_microscope and psf.roundness > _ROUND:

@@ -71,6 +71,9 @@ class PSFFound:
         What was found, in words, without a full stop.
     grid : PSFGrid or None
         The kernels of the plane's parts, if they were searched, differ and are to be used.
+    sharp : bool
+        Whether the plane is taken for sharp: the best kernel is a point; or none is to be used, and
+        it is a microscope's, where what looks like blur may be the optics.
     """
 
     plane: int
@@ -79,6 +82,32 @@ class PSFFound:
     confident: bool
     description: str
     grid: PSFGrid | None = None
+    sharp: bool = False
+
+    @property
+    def to_use(self) -> AnyPSF | None:
+        """What the plane is to be restored with: what was found, a point if it is sharp, or None.
+
+        Told that there is no blur, a network changes a sharp picture less than if it has to guess.
+        """
+        if self.confident:
+            return self.grid or self.psf
+        return _point() if self.sharp else None
+
+    @property
+    def consequence(self) -> str:
+        """What follows for the plane, in words."""
+        if self.confident:
+            return "used"
+        return "restored as a sharp picture" if self.sharp else "restored without"
+
+
+def _point() -> PSF:
+    import numpy as np
+
+    from ..psf.kernel import PSF
+
+    return PSF(np.ones((1, 1), np.float32), "no blur")
 
 
 @dataclass(frozen=True)

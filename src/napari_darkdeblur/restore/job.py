@@ -340,11 +340,10 @@ class Job:
         assert found is not None
         once = self.options.known_psf != "auto-each" and self.view.plane_count > 1
         for_all = " for all planes" if once else ""
-        follows = f"used{for_all}" if found.confident else f"restored without{for_all}"
-        self.view.notes.append(Note(f"{found.description}; {follows}.", "psf"))
+        self.view.notes.append(Note(f"{found.description}; {found.consequence}{for_all}.", "psf"))
         if found.confident:
             self._tell_light()
-        return (found.grid or found.psf) if found.confident else None
+        return found.to_use
 
     def _tell_light(self) -> None:
         """Note, once, what was decided about light: it matters only where a kernel is used."""

@@ -257,8 +257,11 @@ def describe_psf(psf: PSF) -> str:
     Parameters
     ----------
     psf : PSF
-        The kernel. A motion has two directions; the one that points upwards is named.
+        The kernel. A motion has two directions; the one that points upwards is named. A point is
+        ``"none"``.
     """
+    if psf.rms_radius == 0:
+        return "none"
     size = f"{psf.extent:.0f} px" if psf.extent >= 9.5 else f"{psf.extent:.1f} px"
     along = psf.extent**2 / 12
     across = max(psf.rms_radius**2 - along, 0.0)

@@ -171,12 +171,14 @@ def search_psf(
         ``stop`` was set.
     """
     planes = view.plane_count
+    microscope = view.axes.colour == "grey" and not linear_light
     where = f" in plane ({view.describe(plane)})" if planes > 1 else ""
 
     def ended(
         psf: PSF | None, confident: bool, description: str, grid: PSFGrid | None = None
     ) -> PSFFound:
-        return PSFFound(plane, planes, psf, confident, description + where, grid)
+        sharp = not confident and (microscope or (psf is not None and psf.is_point))
+        return PSFFound(plane, planes, psf, confident, description + where, grid, sharp)
 
     def of_part(
         rows: slice, columns: slice, known: Sequence[PSF], progress: Callable[[float], None]

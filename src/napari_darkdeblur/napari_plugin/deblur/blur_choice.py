@@ -128,9 +128,7 @@ class BlurChoice(QObject):
                 return Blur("auto")
             if known.psf is not None and not known.used and self._panel.anyway_box.isChecked():
                 return Blur(known.psf, f"{known.description}; used because it was asked for.")
-            if known.psf is None or not known.used:
-                return Blur("none", known.text)
-            return Blur(known.psf, known.text)
+            return Blur(known.to_use or "none", known.text)
         psf, text = self._given(layer)
         return Blur(problem=text) if psf is None else Blur(psf)
 

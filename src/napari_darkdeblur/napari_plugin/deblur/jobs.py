@@ -28,7 +28,7 @@ from .results import Store, goes_to_disk, make_store, no_space_text
 
 if TYPE_CHECKING:
     from ...psf import PSF
-    from ...restore import Event, ImageView, RestoreOptions, Result
+    from ...restore import Event, ImageView, PSFFound, RestoreOptions, Result
     from ...restore.image.pixels import PixelArray
 
 
@@ -431,6 +431,8 @@ class KernelFound:
         Whether restoring uses it.
     description : str
         What was found, without what follows from it and without a full stop.
+    to_use : PSF, optional
+        What to restore with: the kernel that was found, a point if the picture is sharp, or none.
     """
 
     status: Literal["done", "cancelled", "failed"]
@@ -438,6 +440,7 @@ class KernelFound:
     psf: PSF | None = None
     used: bool = False
     description: str = ""
+    to_use: PSF | None = None
 
 
 KernelJob = Generator[Preparing | SearchProgress, None, KernelFound]
@@ -473,15 +476,19 @@ def find_kernel(spec: JobSpec, stop: threading.Event) -> KernelJob:
                 yield SearchProgress(event.fraction)
             else:
                 found = event
-        return search_result(found.psf, found.confident, found.description)
+        return search_result(found)
 
     return (yield from _guarded(find, spec.name))
 
 
-def search_result(psf: PSF | None, confident: bool, description: str) -> KernelFound:
+def search_result(found: PSFFound) -> KernelFound:
     """Return the outcome of a search, as the engine describes it, with what follows from it."""
-    follows = "used" if confident else "restored without"
-    return KernelFound("done", f"{description}; {follows}.", psf, confident, description)
+    from ...psf import PSF
+
+    text = f"{found.description}; {found.consequence}."
+    to_use = found.to_use
+    assert to_use is None or isinstance(to_use, PSF)  # a grid is found only where it is asked for
+    return KernelFound("done", text, found.psf, found.confident, found.description, to_use)
 
 
 def kernel_of_lights(

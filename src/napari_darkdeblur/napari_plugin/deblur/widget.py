@@ -432,7 +432,7 @@ class DeblurWidget(Dock):
     def _on_kernel(self, event: PSFFound) -> None:
         """Show the kernel that a run has found; it holds for the next runs, too."""
         assert self._running is not None
-        found = search_result(event.psf, event.confident, event.description)
+        found = search_result(event)
         self._blur.take(found, self._running_in, self._running)
 
     def _on_restored(self, outcome: Outcome, layer: Image) -> None:
