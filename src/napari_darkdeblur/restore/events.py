@@ -99,7 +99,7 @@ class PSFFound:
         """What follows for the plane, in words."""
         if self.confident:
             return "used"
-        return "restored as a sharp picture" if self.sharp else "restored without"
+        return "restored as sharp" if self.sharp else "restored without"
 
 
 def _point() -> PSF:

@@ -456,22 +456,48 @@ def test_a_shake_that_is_found_is_used_and_told(model: LoadedModel, monkeypatch)
     np.testing.assert_array_equal(output, deblur(image, model, "cpu", psf=found))
 
 
+def test_what_is_not_sure_is_not_used(model: LoadedModel, monkeypatch):
+    image, unsure = scene(64, 70, 3), judged(0.2)
+    monkeypatch.setattr(search, "estimate", fake_estimate(unsure))
+    output = np.empty_like(image)
+    events, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto")))
+    told = next(e for e in events if isinstance(e, PSFFound))
+    assert (told.psf, told.confident, told.to_use) == (unsure, False, None)
+    assert (result.status, result.psf) == ("done", None)
+    assert "No single shake found; restored without." in result.notes
+    assert not any("light" in note for note in result.notes)
+    np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
+
+
+NOT_BLURRED = PSF(np.ones((1, 1), np.float32), "found", 0.0, "The picture is not blurred.")
+
+
 @pytest.mark.parametrize(
-    "unsure",
-    [judged(0.2), PSF(gaussian(0.1).kernel, "found", 0.9)],
-    ids=["unsure", "a point"],
+    ("channels", "unsure", "text"),
+    [
+        (3, PSF(gaussian(0.1).kernel, "found", 0.9), "No single shake found"),
+        (3, NOT_BLURRED, "No single shake found: the picture is not blurred"),
+        (0, judged(0.2), "No single shake found"),
+    ],
+    ids=["a point", "not blurred", "a microscope's"],
 )
-def test_what_is_not_sure_is_not_used(model: LoadedModel, unsure: PSF, monkeypatch):
-    image = scene(64, 70, 3)
+def test_what_is_not_blurred_is_restored_as_sharp(
+    model: LoadedModel, channels: int, unsure: PSF, text: str, monkeypatch
+):
+    image = scene(64, 70, channels) if channels else scene(64, 70, 3)[..., 0].astype(np.uint16)
     monkeypatch.setattr(search, "estimate", fake_estimate(unsure))
     output = np.empty_like(image)
     events, result = run(restore(image, output, RestoreOptions(model, "cpu", psf="auto")))
     told = next(e for e in events if isinstance(e, PSFFound))
     assert (told.psf, told.confident) == (unsure, False)
-    assert (result.status, result.psf) == ("done", None)
-    assert "No single shake found; restored without." in result.notes
+    assert isinstance(result.psf, PSF)
+    assert result.psf.kernel.shape == (1, 1)
+    assert f"{text}; restored as sharp." in result.notes
     assert not any("light" in note for note in result.notes)
-    np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
+    sharp = RestoreOptions(model, "cpu", psf=result.psf)
+    again = np.empty_like(image)
+    run(restore(image, again, sharp))
+    np.testing.assert_array_equal(output, again)
 
 
 def test_a_cell_that_is_soft_by_its_optics_is_not_taken_for_shaken():
@@ -483,6 +509,8 @@ def test_a_cell_that_is_soft_by_its_optics_is_not_taken_for_shaken():
     assert isinstance(found, PSFFound)
     assert not found.confident
     assert "round, and may be how soft the optics are" in found.description
+    assert isinstance(found.to_use, PSF)
+    assert found.to_use.kernel.shape == (1, 1)
 
 
 def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, monkeypatch):
@@ -507,7 +535,10 @@ def test_of_a_stack_the_middle_is_searched_or_each_plane(model: LoadedModel, mon
     assert result.status == "done", result.message
     assert [e.plane for e in events if isinstance(e, PSFFound)] == [0, 1, 2]
     assert [None if p is None else p.confidence for p in result.psf] == [0.9, None, 0.95]
-    np.testing.assert_allclose(output[1], deblur(stack[1], model, "cpu"), atol=1e-6)
+    assert result.psf[1].kernel.shape == (1, 1)  # grey light that is not blurred is sharp
+    np.testing.assert_allclose(
+        output[1], deblur(stack[1], model, "cpu", psf=result.psf[1]), atol=1e-6
+    )
 
 
 def found_motion(length: float, angle: float, confidence: float) -> PSF:
