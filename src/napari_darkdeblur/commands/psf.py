@@ -141,10 +141,11 @@ def _found(arguments: argparse.Namespace, image: ImageFile, view: ImageView, pla
     if found.psf is None:
         raise CommandError(f"{arguments.image}: {found.description}.")
     if not found.confident:
+        guess = "this is the best guess, which darkdeblur deblur --psf auto would not use"
+        if found.psf.is_point:
+            guess = f"with --psf auto it is {found.consequence}"
         print(
-            f"darkdeblur: note: {arguments.image}: {found.description}; this is the best guess, "
-            "which darkdeblur deblur --psf auto would not use.",
-            file=sys.stderr,
+            f"darkdeblur: note: {arguments.image}: {found.description}; {guess}.", file=sys.stderr
         )
     return found.psf
 
