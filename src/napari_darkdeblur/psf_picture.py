@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SIDE = 480
 _LARGEST_WIDTH = 1280
+# Kernels are drawn in a square of at least so many of their pixels.
+_LEAST_SIDE = 5
 
 
 def kernel_picture(psf: PSF, side: int) -> NDArray[np.uint8]:
@@ -31,9 +33,12 @@ def kernel_picture(psf: PSF, side: int) -> NDArray[np.uint8]:
     -------
     ndarray of uint8
         (side, side). Each of the kernel's pixels is a square; what is left of the side is black
-        around them. Kernels that are larger are scaled down.
+        around them; small kernels are drawn in the middle of 5 × 5. Kernels that are larger
+        than the side are scaled down.
     """
-    levels = np.rint(255 * np.sqrt(psf.kernel / psf.kernel.max())).astype(np.uint8)
+    # With black around it even a point looks like what it is.
+    kernel = psf.padded(max(psf.kernel.shape[0], _LEAST_SIDE))
+    levels = np.rint(255 * np.sqrt(kernel / kernel.max())).astype(np.uint8)
     length = levels.shape[0]
     drawn = Image.fromarray(levels)
     if length <= side:

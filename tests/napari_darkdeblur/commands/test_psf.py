@@ -69,3 +69,6 @@ def test_the_picture_shows_the_kernel_as_it_lies():
     np.testing.assert_array_equal(cells[1, :, 3], round(255 * 0.5**0.5))
     np.testing.assert_array_equal(cells.max(axis=(1, 3)) > 0, kernel > 0)
     assert kernel_picture(gaussian(100), 53).shape == (53, 53)
+    point = kernel_picture(PSF(np.ones((1, 1), np.float32), "no blur"), 50)
+    np.testing.assert_array_equal(np.argwhere(point).min(axis=0), (20, 20))
+    np.testing.assert_array_equal(np.argwhere(point).max(axis=0), (29, 29))

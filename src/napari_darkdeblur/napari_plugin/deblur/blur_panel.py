@@ -316,7 +316,12 @@ class BlurPanel(QGroupBox):
 
 
 def kernel_details(psf: PSF, layer: Image | None) -> tuple[str, ...]:
-    """Return what else there is to say about a kernel: size, in units too, and confidence."""
+    """Return what else there is to say about a kernel: size, in units too, and confidence.
+
+    Of a point nothing.
+    """
+    if psf.rms_radius == 0:
+        return ()
     side = psf.kernel.shape[0]
     size = f"{side} × {side} px"
     if layer is not None:

@@ -575,7 +575,9 @@ def summary_text(layer: Image, outcome: Outcome) -> str:
     seconds = format_duration(result.seconds)
     name = escape(str(layer.name))
     text = f"<b>{name}</b><br>{seconds} with {escape(result.model)} on {result.device}"
-    if isinstance(result.psf, PSF):
+    if isinstance(result.psf, PSF) and result.psf.rms_radius == 0:
+        text += "<br>no blur undone: restored as sharp"
+    elif isinstance(result.psf, PSF):
         light = "sRGB" if result.light == "srgb" else "linear"
         text += f"<br>blur undone: {escape(describe_psf(result.psf))} (values taken as {light})"
     if outcome.range_text:
