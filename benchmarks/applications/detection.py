@@ -28,7 +28,6 @@ from .images import (
     Sample,
     Settings,
     photograph_versions,
-    psf_used,
     shown_photograph,
 )
 
@@ -125,7 +124,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
             scene = _photograph(path)
             for kernel in range(settings.kernels):
                 number = place * settings.kernels + kernel
-                versions = photograph_versions(scene, blur, number, settings)
+                versions, used = photograph_versions(scene, blur, number, settings)
                 # The detector gets its images as a person would look at them.
                 shown = {image: shown_photograph(versions[image]) for image in IMAGES}
                 found = {
@@ -148,7 +147,6 @@ def samples(settings: Settings) -> Iterator[Sample]:
                     )
                     drawn[image] = _with_boxes(shown[image], found[image])
                 name = f"{path.name}, kernel {kernel}"
-                used = psf_used(versions)
                 yield Sample("your images", name, blur, measured, drawn, captions, used)
 
 

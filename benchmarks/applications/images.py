@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from darkdeblur_trainer.synthesis import Degradation, PairSynthesizer
 from napari_darkdeblur import LoadedModel, deblur
 from napari_darkdeblur.comparison import brighten
 from napari_darkdeblur.demo import EXPOSURE, READ_NOISE, SHOT_GAIN
+from napari_darkdeblur.restore import PSFFound, RestoreOptions, find_psf
 
 # Rms radius of the kernels in pixels; what one sees across is about four times as much.
 BLURS = (1.5, 3.0, 5.0)
@@ -172,9 +173,24 @@ class Application:
     samples: Callable[[Settings], Iterator[Sample]]
 
 
+class Versions(NamedTuple):
+    """An image as it should be, spoilt, and restored in several ways.
+
+    Parameters
+    ----------
+    images : dict of ndarray
+        Images by the names in `IMAGES`, all of one shape and type.
+    psf_used : bool
+        Whether a kernel was found with confidence, so that it was used.
+    """
+
+    images: dict[str, NDArray[Any]]
+    psf_used: bool
+
+
 def photograph_versions(
     scene: NDArray[np.uint8], blur: float, number: int, settings: Settings
-) -> dict[str, NDArray[np.uint8]]:
+) -> Versions:
     """Spoil a sharp photograph as a hand-held phone does in the dark, and restore it.
 
     Parameters
@@ -191,18 +207,18 @@ def photograph_versions(
 
     Returns
     -------
-    dict of ndarray of uint8
-        By the names in `IMAGES`: (H, W, 3), sRGB; all as dark as the blurred one.
+    Versions
+        (H, W, 3) uint8, sRGB; all as dark as the blurred one.
     """
     colour = scene if scene.ndim == 3 else np.repeat(scene[..., None], 3, axis=2)
     blurred, sharp, kernel = _pair(colour, _PHOTOGRAPH, blur, number, settings)
     before, reference = (np.rint(255 * image).astype(np.uint8) for image in (blurred, sharp))
-    return _with_restored(before, reference, partial(deblur, axes="YXC"), kernel, settings.model)
+    return _with_restored(before, reference, "YXC", kernel, settings.model)
 
 
 def micrograph_versions(
     light: NDArray[np.float32], blur: float, number: int, settings: Settings
-) -> dict[str, NDArray[np.uint16]]:
+) -> Versions:
     """Spoil a frame of a microscope as a moving stage does in too little light, and restore it.
 
     Parameters
@@ -214,8 +230,8 @@ def micrograph_versions(
 
     Returns
     -------
-    dict of ndarray of uint16
-        By the names in `IMAGES`: (H, W), counts of a 12-bit camera.
+    Versions
+        (H, W) uint16, counts of a 12-bit camera.
     """
     frame = np.repeat(light[..., None], 3, axis=2)
     blurred, sharp, kernel = _pair(frame, _MICROGRAPH, blur, number, settings)
@@ -223,7 +239,7 @@ def micrograph_versions(
     before, reference = (
         np.rint(CAMERA_WHITE * image[..., 0]).astype(np.uint16) for image in (blurred, sharp)
     )
-    return _with_restored(before, reference, partial(deblur, axes="YX"), kernel, settings.model)
+    return _with_restored(before, reference, "YX", kernel, settings.model)
 
 
 def _pair(
@@ -246,22 +262,22 @@ def _pair(
 def _with_restored(
     before: NDArray[Any],
     reference: NDArray[Any],
-    restore: Callable[..., NDArray[Any]],
+    axes: str,
     kernel: NDArray[np.float32],
     model: LoadedModel,
-) -> dict[str, NDArray[Any]]:
-    return {
+) -> Versions:
+    restore = partial(deblur, before, model, axes=axes)
+    # As `deblur` with ``psf="auto"`` does, which does not tell what it has found.
+    *_, found = find_psf(before, RestoreOptions(model, axes=axes))
+    assert isinstance(found, PSFFound)
+    images = {
         BEFORE: before,
-        AFTER: restore(before, model),
-        AFTER_FOUND: restore(before, model, psf="auto"),
-        AFTER_TRUE: restore(before, model, psf=kernel),
+        AFTER: restore(),
+        AFTER_FOUND: restore(psf=found.to_use),
+        AFTER_TRUE: restore(psf=kernel),
         REFERENCE: reference,
     }
-
-
-def psf_used(versions: Mapping[str, NDArray[Any]]) -> bool:
-    """Return whether ``psf="auto"`` found a kernel: without one it gives what the default does."""
-    return not np.array_equal(versions[AFTER], versions[AFTER_FOUND])
+    return Versions(images, found.confident)
 
 
 def shown_photograph(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

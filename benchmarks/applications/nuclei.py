@@ -22,7 +22,6 @@ from .images import (
     Sample,
     Settings,
     micrograph_versions,
-    psf_used,
 )
 
 _FRAMES = 3
@@ -41,7 +40,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
     """Measure the objects of rendered frames, and of scikit-image's if it is there."""
     for blur in settings.blurs:
         for number, (kind, name, light) in enumerate(frames(settings)):
-            versions = micrograph_versions(light, blur, number, settings)
+            versions, used = micrograph_versions(light, blur, number, settings)
             # As a microscope's images are shown, from the reference's darkest to its brightest.
             black, white = np.percentile(versions[REFERENCE], (0.1, 99.9))
             found = {
@@ -63,7 +62,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
                     f"{objects.number} objects, area {area:+.1f} %, brightness {light_bias:+.1f} %"
                 )
                 shown[image] = _outlined(versions[image], black, white)
-            yield Sample(kind, name, blur, measured, shown, captions, psf_used(versions))
+            yield Sample(kind, name, blur, measured, shown, captions, used)
 
 
 def frames(settings: Settings) -> Iterator[tuple[str, str, NDArray[np.float32]]]:

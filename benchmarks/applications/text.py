@@ -25,7 +25,6 @@ from .images import (
     Sample,
     Settings,
     photograph_versions,
-    psf_used,
     shown_photograph,
 )
 
@@ -72,7 +71,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
     tesseract()
     for blur in settings.blurs:
         for number, (kind, name, page, text) in enumerate(_scenes(settings)):
-            versions = photograph_versions(page, blur, number, settings)
+            versions, used = photograph_versions(page, blur, number, settings)
             measured, captions = {}, {}
             for image in IMAGES:
                 read = recognise(versions[image])
@@ -80,7 +79,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
                 measured[image] = {"words": 100 * words, "errors": 100 * errors}
                 captions[image] = f"{100 * words:.0f} % of words, {100 * errors:.0f} % errors"
             shown = {image: shown_photograph(versions[image]) for image in IMAGES}
-            yield Sample(kind, name, blur, measured, shown, captions, psf_used(versions))
+            yield Sample(kind, name, blur, measured, shown, captions, used)
 
 
 def _scenes(settings: Settings) -> Iterator[tuple[str, str, NDArray[np.uint8], str]]:

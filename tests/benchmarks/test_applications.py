@@ -46,6 +46,7 @@ from benchmarks.applications.text import (
 from PIL import Image
 from skimage import data
 
+from napari_darkdeblur import deblur
 from napari_darkdeblur.demo import EXPOSURE
 from napari_darkdeblur.imagefiles import read_image
 from napari_darkdeblur.restore import load_model
@@ -96,7 +97,7 @@ def measurements(folder):
 
 def test_a_photograph_is_darkened_blurred_and_restored(settings):
     scene = data.astronaut()[100:164, 200:272]
-    versions = photograph_versions(scene, 2.0, 1, settings)
+    versions, used = photograph_versions(scene, 2.0, 1, settings)
     assert tuple(versions) == IMAGES
     for image in versions.values():
         assert image.shape == scene.shape
@@ -110,15 +111,22 @@ def test_a_photograph_is_darkened_blurred_and_restored(settings):
         for name, image in versions.items()
     }
     assert error[BEFORE] > error[AFTER] > error[AFTER_TRUE] > 0
-    again = photograph_versions(scene, 2.0, 1, settings)
+    again, _ = photograph_versions(scene, 2.0, 1, settings)
     assert all(np.array_equal(versions[image], again[image]) for image in IMAGES)
+    searched = deblur(versions[BEFORE], settings.model, axes="YXC", psf="auto")
+    np.testing.assert_array_equal(versions[AFTER_FOUND], searched)
+    # Only a kernel that was found with confidence is more than a point.
+    blind = deblur(versions[BEFORE], settings.model, axes="YXC")
+    sharp = deblur(versions[BEFORE], settings.model, axes="YXC", psf=np.ones((1, 1)))
+    same = [np.array_equal(versions[AFTER_FOUND], image) for image in (blind, sharp)]
+    assert used == (not any(same))
 
 
 def test_a_kernel_has_the_size_that_is_told(settings):
     # A point much brighter than white spreads into the kernel.
     light = np.zeros((65, 65), np.float32)
     light[32, 32] = 40
-    versions = micrograph_versions(light, 3.0, 1, settings)
+    versions, _ = micrograph_versions(light, 3.0, 1, settings)
     found = versions[BEFORE].astype(float)
     rows, columns = np.indices(found.shape) - 32
     near = np.hypot(rows, columns) <= 10
