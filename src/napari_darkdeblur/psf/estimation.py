@@ -53,8 +53,7 @@ _UNGUIDED = 0.05
 # at least so many times the winner's, or it is not taken.
 _STILL_ALIKE, _STILL_AS_LARGE = 0.75, 0.95
 # In a microscope kernels that are rounder may be the softness of the optics, see `PSF.roundness`.
-_ROUND = 0.8
-_SOFT = "What looks like one is round, and may be how soft the optics are."
+ROUND = 0.8
 
 
 class Restorer(Protocol):
@@ -250,7 +249,7 @@ class Search:
             return PSF(_POINT, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
         psf = PSF(self.polished(best), best.origin, confidence)
-        if confidence < CONFIDENT and self.is_microscope and psf.roundness > _ROUND:
+        if confidence < CONFIDENT and self.is_microscope and psf.roundness > ROUND:
             return replace(
                 psf, note="What looks like one is round, and may be how soft the optics are."
             )

@@ -73,7 +73,7 @@ class PSFFound:
         The kernels of the plane's parts, if they were searched, differ and are to be used.
     sharp : bool
         Whether the plane is taken for sharp: the best kernel is a point; or none is to be used, and
-        it is a microscope's, where what looks like blur may be the optics.
+        the best is round and of a microscope, where what looks like blur may be the optics.
     """
 
     plane: int

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import StoppedError
 from ..network import LoadedModel, find_kernel_net
 from ..network.guides import REGULARISATION, deconvolved
-from ..psf.estimation import CONFIDENT, estimate
+from ..psf.estimation import CONFIDENT, ROUND, estimate
 from ..psf.kernel import PSF, PSFError, similarity
 from ..psf.light import to_light
 from ..psf.network import KernelNet, find_kernels, read_kernel_net
@@ -177,7 +177,9 @@ def search_psf(
     def ended(
         psf: PSF | None, confident: bool, description: str, grid: PSFGrid | None = None
     ) -> PSFFound:
-        sharp = not confident and (microscope or (psf is not None and psf.is_point))
+        # What is round in a microscope may be its optics, which is no blur to be undone.
+        sharp = psf is not None and (psf.is_point or (microscope and psf.roundness > ROUND))
+        sharp = sharp and not confident
         return PSFFound(plane, planes, psf, confident, description + where, grid, sharp)
 
     def of_part(
