@@ -23,7 +23,7 @@ from scipy import ndimage
 from ..errors import StoppedError
 from ..network.guides import wiener
 from .judgement import Judge, log_odds, preference
-from .kernel import PSF, PSFError, similarity
+from .kernel import PSF, PSFError, point, similarity
 from .least_squares import Image, Kernel, Level, centred, fitted, noise_level, rescaled
 from .light import saturated, to_light, to_values
 from .points import find_streaks
@@ -46,7 +46,6 @@ _SHARE = 0.05
 _GROWTH = 1.3
 # A kernel of which one pixel holds more than this is no blur, but a point.
 POINT = 0.6
-_POINT: Kernel = np.ones((1, 1), np.float32)
 # Regularisation of the Wiener filter where the network is not told the kernel.
 _UNGUIDED = 0.05
 # The winner is refined once more. What it becomes is at least so much like it, and its rms radius
@@ -243,10 +242,10 @@ class Search:
         if self.progress is not None:
             self.progress(1.0)
         if not found:
-            return PSF(_POINT, "found", 0.0, "There is too little structure.")
+            return PSF(point().kernel, "found", 0.0, "There is too little structure.")
         best = max(found, key=lambda candidate: candidate.score)
         if best.kernel.max() > POINT:
-            return PSF(_POINT, best.origin, 0.0, "The picture is not blurred to speak of.")
+            return PSF(point().kernel, best.origin, 0.0, "The picture is not blurred to speak of.")
         confidence = 1 / (1 + math.exp(-log_odds(best.features)))
         psf = PSF(self.polished(best), best.origin, confidence)
         if confidence < CONFIDENT and self.is_microscope and psf.roundness > ROUND:

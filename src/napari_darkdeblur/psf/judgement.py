@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .kernel import PSF, similarity
+from .kernel import PSF, point, similarity
 from .least_squares import (
     Image,
     Kernel,
@@ -74,9 +74,6 @@ def log_odds(features: dict[str, float]) -> float:
     return sum(value * features.get(name, 1.0) for name, value in CONFIDENCE.items())
 
 
-_POINT: Kernel = np.ones((1, 1), np.float32)
-
-
 class Judge:
     """What speaks for a kernel, measured at one scale.
 
@@ -99,7 +96,7 @@ class Judge:
             self.inside = ~cut
         self.noise = max(noise_level(level.grey, ~cut), 1e-4)
         self.contrast = float(level.grey.std()) + 1e-6
-        self.plain_residual = self._residual(_POINT, plain)
+        self.plain_residual = self._residual(point().kernel, plain)
         self.plain_sharpness = self._sharpness(plain)
         height, width = level.grey.shape
         window = np.outer(*(np.hanning(n + 2)[1:-1] for n in (height, width))) * ~cut

@@ -298,6 +298,11 @@ def largest_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isin(parts, 1 + np.flatnonzero(sums >= 0.1 * sums.max())), values, 0)
 
 
+def point() -> PSF:
+    """Return the kernel of a picture that is not blurred: a single pixel."""
+    return PSF(np.ones((1, 1), np.float32), "no blur")
+
+
 def motion(length: float, angle: float) -> PSF:
     """Return the kernel of a straight motion at constant speed.
 

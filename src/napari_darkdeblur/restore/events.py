@@ -92,7 +92,11 @@ class PSFFound:
         """
         if self.confident:
             return self.grid or self.psf
-        return _point() if self.sharp else None
+        if not self.sharp:
+            return None
+        from ..psf.kernel import point
+
+        return point()
 
     @property
     def consequence(self) -> str:
@@ -100,14 +104,6 @@ class PSFFound:
         if self.confident:
             return "used"
         return "restored as sharp" if self.sharp else "restored without"
-
-
-def _point() -> PSF:
-    import numpy as np
-
-    from ..psf.kernel import PSF
-
-    return PSF(np.ones((1, 1), np.float32), "no blur")
 
 
 @dataclass(frozen=True)

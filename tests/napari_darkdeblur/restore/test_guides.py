@@ -20,7 +20,7 @@ from skimage import data
 from napari_darkdeblur import deblur, load_weights, save_weights
 from napari_darkdeblur.network import LoadedModel, library, list_models
 from napari_darkdeblur.network.guides import GUIDE_COUNTS, deconvolved
-from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion, similarity
+from napari_darkdeblur.psf import PSF, PSFError, gaussian, motion, point, similarity
 from napari_darkdeblur.psf.network import FORMAT, KernelNet, KernelNetConfig, KernelNetError
 from napari_darkdeblur.restore import (
     Event,
@@ -469,7 +469,7 @@ def test_what_is_not_sure_is_not_used(model: LoadedModel, monkeypatch):
     np.testing.assert_array_equal(output, deblur(image, model, "cpu"))
 
 
-NOT_BLURRED = PSF(np.ones((1, 1), np.float32), "found", 0.0, "The picture is not blurred.")
+NOT_BLURRED = PSF(point().kernel, "found", 0.0, "The picture is not blurred.")
 
 
 @pytest.mark.parametrize(
@@ -696,6 +696,7 @@ def test_any_model_can_search(random_model: Path, monkeypatch):
         (motion(14, 92), "14 px, vertical"),
         (motion(6, 179), "6.2 px, horizontal"),
         (gaussian(3), "10 px in all directions"),
+        (point(), "none"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.origin,
 )

@@ -19,7 +19,7 @@ from napari_darkdeblur.napari_plugin.deblur.blur_panel import kernel_details
 from napari_darkdeblur.napari_plugin.deblur.widget import DeblurWidget
 from napari_darkdeblur.napari_plugin.provenance import provenance_of
 from napari_darkdeblur.napari_plugin.settings import PluginSettings, read_settings
-from napari_darkdeblur.psf import PSF, motion, similarity, write_psf
+from napari_darkdeblur.psf import PSF, motion, point, similarity, write_psf
 from napari_darkdeblur.restore import search
 
 from ...conftest import GUIDED, assert_sentence, make_network
@@ -141,6 +141,26 @@ def test_an_unsure_kernel_is_shown_but_not_used(
     assert known is not None
     assert known.psf is None
     assert "No single shake found; restored without." in known.notes
+
+
+def test_what_is_not_blurred_is_restored_as_sharp(
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(image: Any, restorer: Any, **_: Any) -> PSF:
+        return PSF(point().kernel, "found", 0.0, "The picture is not blurred to speak of.")
+
+    monkeypatch.setattr(search, "estimate", find)
+    layer = viewer.add_image(image(), name="street")
+    widget = opened(viewer, qtbot)
+    found(widget, qtbot)
+    assert "not blurred to speak of; restored as sharp." in widget.blur.text.text()
+    assert widget.blur.details.text() == ""
+    ran(widget, qtbot)
+    result = viewer.layers["street [darkdeblur]"]
+    expected = deblur(layer.data, "guided", psf=point(), light="srgb")
+    np.testing.assert_array_equal(result.data, expected)
+    assert not np.array_equal(result.data, deblur(layer.data, "guided"))
+    assert "no blur undone: restored as sharp" in widget.run.result.text()
 
 
 def test_an_unsure_kernel_is_used_if_somebody_wants_it(
